@@ -1,0 +1,25 @@
+/*
+ * pool.h - a fixed set of threads that run one loop together. The caller is one of the threads.
+ * Work items are claimed dynamically; which thread runs which item never decides a bit, because
+ * items only divide outputs.
+ */
+#ifndef SONDE_CORE_POOL_H
+#define SONDE_CORE_POOL_H
+
+#include "core.h"
+
+typedef struct sonde_pool sonde_pool;
+
+/* Runs items [begin, end); `thread` in [0, n_threads) picks per-thread scratch. */
+typedef void sonde_pool_function(void *context, int64_t begin, int64_t end, int thread);
+
+/* n_threads >= 1; 1 makes no thread at all. [any thread] */
+sonde_status sonde_pool_create(int n_threads, sonde_pool **pool, sonde_error *err);
+void sonde_pool_destroy(sonde_pool **pool);
+int sonde_pool_threads(const sonde_pool *pool);
+/* Calls `function` over [0, n) in pieces of `grain` and returns when all are done. A NULL pool
+ * runs everything in the calling thread. [one thread at a time per object] */
+void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_function *function,
+                    void *context);
+
+#endif
