@@ -1,0 +1,43 @@
+/*
+ * dtype.h - conversions between stored element types and fp32, and block decoders. These are the
+ * definition: integer rounding to nearest even with subnormals, NaN stored as the type's quiet NaN
+ * (kernels.md 6); a quantised block decodes to the bits of ggml's own dequantisation.
+ */
+#ifndef SONDE_KERNELS_DTYPE_H
+#define SONDE_KERNELS_DTYPE_H
+
+#include "core/core.h"
+
+/* Scalar definitions. */
+uint16_t sonde_f32_to_bf16(float x);
+float sonde_bf16_to_f32(uint16_t bits);
+uint16_t sonde_f32_to_f16(float x);
+float sonde_f16_to_f32(uint16_t bits);
+
+/* True when elements of this dtype can be decoded to fp32 by sonde_decode_f32. */
+bool sonde_dtype_decodes(sonde_dtype dtype);
+/* Decodes n elements (n a multiple of the block) starting at `src` (any alignment) to fp32. */
+void sonde_decode_f32(sonde_dtype dtype, const void *src, float *dst, int64_t n);
+/* Converts n fp32 values to F32, BF16 or F16 at dst (any alignment). Vectorised where the processor
+ * can; equal bits always. */
+void sonde_encode_f32(sonde_dtype dtype, const float *src, void *dst, int64_t n);
+
+/* A weight matrix as it lies in a file, and how its rows become [rows, cols] of the product
+ * y = x W^T: output feature r of `rows`, input feature c of `cols`. */
+typedef struct sonde_matrix_source {
+    sonde_dtype dtype;
+    const void *data;    /* first element of the stored tensor */
+    int64_t rows, cols;  /* after all transforms */
+    int64_t stored_cols; /* elements in one stored row (transposed: stored outputs) */
+    int64_t first_row, take, stride; /* output row r is stored row  first_row + (r / take) * stride
+                                        + r % take; take 0: contiguous from first_row */
+    int32_t transposed;  /* stored [in, out] (GPT-2's Conv1D) instead of [out, in] */
+    int64_t unpermute;   /* nonzero: rows per head d; output row j*d/2+i of a head is stored row
+                            2i+j (GGUF `llama` q and k back to Hugging Face order); applied before
+                            first_row, take and stride */
+} sonde_matrix_source;
+
+/* Writes output feature r (cols fp32 values) to dst. */
+void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst);
+
+#endif
