@@ -39,6 +39,7 @@ typedef struct sonde_plan_options {
 sonde_status sonde_plan_create(const sonde_model *model, const sonde_plan_options *options,
                                sonde_plan **plan, sonde_error *err);
 void sonde_plan_destroy(sonde_plan **plan);
+const sonde_model *sonde_plan_model(const sonde_plan *plan);
 
 typedef struct sonde_plan_info {
     int64_t recipe_steps; /* of the recipe without hooks */

@@ -1,8 +1,8 @@
 /*
  * sample.h - choosing the next token (kernels.md 8). The definition, and the only version.
  *
- * Generator: Philox 4x32-10, key = seed (low, high word), counter = (position, 0, input index low,
- * high); u = (first word >> 8) * 2^-24. Candidates are sorted by logit falling, id rising; then
+ * Generator: Philox 4x32-10, key = seed (low, high word), counter = (position low, high, input index
+ * low, high); u = (first word >> 8) * 2^-24. Candidates are sorted by logit falling, id rising; then
  * temperature, top-k, top-p, min-p in that order; probabilities are summed in sorted order, and the
  * first whose running sum exceeds u times the total is taken.
  */

@@ -1,0 +1,1 @@
+LIB_SRC += $(sort $(wildcard models/*.c))
