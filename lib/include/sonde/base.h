@@ -91,7 +91,8 @@ SONDE_API sonde_status sonde_error_prefix(sonde_error *err, const char *format, 
         if (try_status_ != SONDE_OK) return try_status_;                                           \
     } while (0)
 
-/* Element types of tensors in checkpoints, caches, views and capture files.
+/* Element types of tensors in checkpoints, caches, views and capture files: every type that a
+ * safetensors or GGUF file may name. Those that can be read as numbers: sonde_dtype_decodes.
  * X(constant, number, name, elements per block, bytes per block). Numbers are stable. */
 #define SONDE_DTYPE_LIST(X)                                                                        \
     X(F32, 0, "f32", 1, 4)                                                                         \
@@ -109,9 +110,38 @@ SONDE_API sonde_status sonde_error_prefix(sonde_error *err, const char *format, 
     X(BOOL, 12, "bool", 1, 1)                                                                      \
     X(F8_E4M3, 13, "f8_e4m3", 1, 1)                                                                \
     X(F8_E5M2, 14, "f8_e5m2", 1, 1)                                                                \
+    X(F8_E8M0, 15, "f8_e8m0", 1, 1)                                                                \
+    X(C64, 16, "c64", 1, 8)                                                                        \
+    X(F4, 17, "f4", 2, 1)                                                                          \
+    X(F6_E2M3, 18, "f6_e2m3", 4, 3)                                                                \
+    X(F6_E3M2, 19, "f6_e3m2", 4, 3)                                                                \
     X(Q4_0, 32, "q4_0", 32, 18)                                                                    \
     X(Q4_1, 33, "q4_1", 32, 20)                                                                    \
-    X(Q8_0, 34, "q8_0", 32, 34)
+    X(Q8_0, 34, "q8_0", 32, 34)                                                                    \
+    X(Q5_0, 35, "q5_0", 32, 22)                                                                    \
+    X(Q5_1, 36, "q5_1", 32, 24)                                                                    \
+    X(Q8_1, 37, "q8_1", 32, 36)                                                                    \
+    X(Q2_K, 38, "q2_k", 256, 84)                                                                   \
+    X(Q3_K, 39, "q3_k", 256, 110)                                                                  \
+    X(Q4_K, 40, "q4_k", 256, 144)                                                                  \
+    X(Q5_K, 41, "q5_k", 256, 176)                                                                  \
+    X(Q6_K, 42, "q6_k", 256, 210)                                                                  \
+    X(Q8_K, 43, "q8_k", 256, 292)                                                                  \
+    X(IQ2_XXS, 44, "iq2_xxs", 256, 66)                                                             \
+    X(IQ2_XS, 45, "iq2_xs", 256, 74)                                                               \
+    X(IQ2_S, 46, "iq2_s", 256, 82)                                                                 \
+    X(IQ3_XXS, 47, "iq3_xxs", 256, 98)                                                             \
+    X(IQ3_S, 48, "iq3_s", 256, 110)                                                                \
+    X(IQ1_S, 49, "iq1_s", 256, 50)                                                                 \
+    X(IQ1_M, 50, "iq1_m", 256, 56)                                                                 \
+    X(IQ4_NL, 51, "iq4_nl", 32, 18)                                                                \
+    X(IQ4_XS, 52, "iq4_xs", 256, 136)                                                              \
+    X(TQ1_0, 53, "tq1_0", 256, 54)                                                                 \
+    X(TQ2_0, 54, "tq2_0", 256, 66)                                                                 \
+    X(MXFP4, 55, "mxfp4", 32, 17)                                                                  \
+    X(NVFP4, 56, "nvfp4", 64, 36)                                                                  \
+    X(Q1_0, 57, "q1_0", 128, 18)                                                                   \
+    X(Q2_0, 58, "q2_0", 64, 18)
 
 typedef enum sonde_dtype {
 #define SONDE_DTYPE_ENUM(name, number, text, block, bytes) SONDE_DTYPE_##name = number,
