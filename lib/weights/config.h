@@ -3,10 +3,21 @@
  *
  * A sonde_config is a JSON object with Hugging Face's key names. For a folder it is config.json
  * (the keys of `text_config` laid over the rest); for a GGUF file it is made from the metadata
- * (`A.embedding_length` becomes "hidden_size", ... ; `model_type` is the family's Hugging Face
- * name of the architecture). What a GGUF does not state is absent, not guessed. Old and new
- * spellings are folded into one: `rope_parameters` {rope_theta, rope_type, ...} always exists
- * when the file says anything about rope, `dtype` for `torch_dtype`, null counts as absent.
+ * (`A.embedding_length` becomes "hidden_size", ...). What a file does not state is absent, not
+ * guessed; null counts as absent. Old and new spellings are folded into one, for both:
+ *   n_embd, n_layer, n_head, n_positions, n_inner -> hidden_size, num_hidden_layers,
+ *     num_attention_heads, max_position_embeddings, intermediate_size
+ *   num_experts -> num_local_experts; torch_dtype -> dtype
+ *   rope_theta (rotary_emb_base), partial_rotary_factor (rotary_pct) and
+ *     original_max_position_embeddings beside a rope_scaling or rope_parameters -> inside
+ *     `rope_parameters`, which exists when the file says anything about rope and always holds
+ *     `rope_type` ("su" is "longrope", none is "default"). Where full and sliding layers differ
+ *     (rope_local_base_freq) it holds {"full_attention": {...}, "sliding_attention": {...}}.
+ * A GGUF adds "gguf_architecture"; its `model_type` is Hugging Face's name of the architecture
+ * ("gemma3" is "gemma3_text"), rope.dimension_count below the head's width is
+ * rope_parameters.partial_rotary_factor, tie_word_embeddings says whether output.weight is absent,
+ * vocab_size is the number of rows of token_embd.weight, and keys of the architecture that are not
+ * known keep their GGUF name, so that a check for keys that nobody honoured finds them.
  */
 #ifndef SONDE_WEIGHTS_CONFIG_H
 #define SONDE_WEIGHTS_CONFIG_H
