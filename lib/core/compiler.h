@@ -1,0 +1,15 @@
+/* compiler.h - the compiler extensions that the tree uses, and nothing else does. */
+#ifndef SONDE_COMPILER_H
+#define SONDE_COMPILER_H
+
+#if defined(__GNUC__)
+#define SONDE_INLINE static inline __attribute__((always_inline))
+#define SONDE_UNROLL _Pragma("GCC unroll 16")
+#define SONDE_UNUSED __attribute__((unused))
+#else
+#define SONDE_INLINE static inline
+#define SONDE_UNROLL
+#define SONDE_UNUSED
+#endif
+
+#endif

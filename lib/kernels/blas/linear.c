@@ -1,0 +1,90 @@
+/*
+ * linear.c - matrix products of the `blas` backend: W as row-major fp32, one sgemm per part and
+ * block of rows. OpenBLAS runs on one thread; our threads divide the rows. Its result may depend on
+ * the rows of a block, so this backend is not exact.
+ */
+#include "kernels/linear.h"
+
+#include <cblas.h>
+#include <pthread.h>
+#include <string.h>
+
+#define BLAS_ROWS 256
+
+static void one_thread(void)
+{
+    openblas_set_num_threads(1);
+}
+
+sonde_dtype sonde_blas_packed_dtype(sonde_dtype stored)
+{
+    (void)stored;
+    return SONDE_DTYPE_F32;
+}
+
+size_t sonde_blas_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols)
+{
+    int64_t elements;
+    return sonde_mul_i64(rows, cols, &elements) ? sonde_dtype_bytes(packed, elements) : SIZE_MAX;
+}
+
+void sonde_blas_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
+                     int64_t end, float *scratch)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, one_thread);
+    (void)scratch;
+    int64_t last = SONDE_MIN(end * SONDE_PANEL, source->rows);
+    for (int64_t r = begin * SONDE_PANEL; r < last; r++)
+        sonde_matrix_row(source, r, (float *)packed->data + r * source->cols);
+}
+
+void sonde_blas_embed(const sonde_embed_args *args, int64_t begin, int64_t end)
+{
+    size_t bytes = (size_t)args->weight->cols * sizeof(float);
+    for (int64_t m = begin; m < end; m++)
+        memcpy((float *)args->y + m * args->y_stride,
+               (const float *)args->weight->data + args->ids[m] * args->weight->cols, bytes);
+}
+
+int64_t sonde_blas_linear_units(const sonde_linear_args *args)
+{
+    return args->n_parts * ((args->m + BLAS_ROWS - 1) / BLAS_ROWS);
+}
+
+static void add_edges(const sonde_linear_part *p, int64_t m)
+{
+    float *y = (float *)p->y + m * p->y_stride;
+    const float *bias = p->bias;
+    const float *residual = p->residual ? (const float *)p->residual + m * p->residual_stride : NULL;
+    for (int64_t n = 0; n < p->weight->rows; n++) {
+        if (bias) y[n] = y[n] + bias[n];
+        if (residual) y[n] = residual[n] + y[n];
+    }
+}
+
+static void multiply(const sonde_linear_part *p, const float *x, int64_t x_stride, int64_t first,
+                     int64_t rows)
+{
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)p->weight->rows,
+                (int)p->weight->cols, 1.0f, x, (int)x_stride, p->weight->data,
+                (int)p->weight->cols, 0.0f, (float *)p->y + first * p->y_stride, (int)p->y_stride);
+}
+
+void sonde_blas_linear(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch)
+{
+    (void)scratch;
+    for (int64_t unit = begin; unit < end; unit++) {
+        const sonde_linear_part *p = &args->parts[unit % args->n_parts];
+        int64_t first = unit / args->n_parts * BLAS_ROWS;
+        int64_t rows = SONDE_MIN(BLAS_ROWS, args->m - first);
+        if (!args->x_rows)
+            multiply(p, (const float *)args->x + first * args->x_stride, args->x_stride, first, rows);
+        for (int64_t m = first; m < first + rows; m++) {
+            if (args->x_rows)
+                multiply(p, (const float *)args->x + args->x_rows[m] * args->x_stride,
+                         args->x_stride, m, 1);
+            add_edges(p, m);
+        }
+    }
+}

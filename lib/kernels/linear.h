@@ -1,0 +1,57 @@
+/*
+ * linear.h - matrix products, packing and embedding rows. The definition is ref/linear.c; the
+ * levels share one packed layout.
+ *
+ * Packed layout: panels of 32 outputs, each [cols][32] elements of the kept precision; the last
+ * panel is padded with zeros.
+ */
+#ifndef SONDE_KERNELS_LINEAR_H
+#define SONDE_KERNELS_LINEAR_H
+
+#include "kernels/kernels.h"
+
+/* kernels.md 1: blocks of the k range. Block b of `blocks` covers [begin(b), begin(b + 1)). */
+static inline int64_t sonde_linear_blocks(int64_t k)
+{
+    return (k + 255) / 256;
+}
+static inline int64_t sonde_linear_block_begin(int64_t k, int64_t block)
+{
+    int64_t units = (k + 31) / 32, begin = 32 * (block * units / sonde_linear_blocks(k));
+    return begin < k ? begin : k;
+}
+
+sonde_dtype sonde_packed_dtype(sonde_dtype stored);
+size_t sonde_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols);
+void sonde_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
+                int64_t end, float *scratch);
+void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end);
+
+/* Units: (part, panel, block of rows). */
+#define SONDE_LINEAR_ROW_BLOCK 240
+int64_t sonde_linear_units(const sonde_linear_args *args);
+size_t sonde_linear_scratch(const sonde_linear_args *args);
+typedef struct sonde_linear_unit {
+    const sonde_linear_part *part;
+    int64_t panel, first_row, n_rows;
+} sonde_linear_unit;
+sonde_linear_unit sonde_linear_unit_at(const sonde_linear_args *args, int64_t unit);
+
+void sonde_linear_scalar(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
+#if defined(__x86_64__)
+void sonde_linear_avx2(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
+void sonde_linear_avx512(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
+#endif
+
+/* OpenBLAS: packed row-major fp32; units are blocks of rows. */
+sonde_dtype sonde_blas_packed_dtype(sonde_dtype stored);
+size_t sonde_blas_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols);
+void sonde_blas_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
+                     int64_t end, float *scratch);
+void sonde_blas_embed(const sonde_embed_args *args, int64_t begin, int64_t end);
+int64_t sonde_blas_linear_units(const sonde_linear_args *args);
+void sonde_blas_linear(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
+
+extern const sonde_backend sonde_backend_oracle;
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * steps.h - the row-wise steps, the cache and attention. One source (steps_rows.inc.h,
+ * steps_attend.inc.h) is compiled per instruction-set level by {ref,x86}/steps_<level>.c, which
+ * also fill that level's tables; the scalar level is the definition.
+ */
+#ifndef SONDE_KERNELS_STEPS_H
+#define SONDE_KERNELS_STEPS_H
+
+#include "kernels/linear.h"
+
+extern const sonde_backend sonde_backend_cpu_scalar, sonde_backend_blas_scalar;
+#if defined(__x86_64__)
+extern const sonde_backend sonde_backend_cpu_avx2, sonde_backend_blas_avx2;
+extern const sonde_backend sonde_backend_cpu_avx512, sonde_backend_blas_avx512;
+#endif
+
+/* Shared by all levels (steps_common.c). */
+int64_t sonde_cache_units(const sonde_cache_args *args);
+int64_t sonde_attend_units(const sonde_attend_args *args);
+size_t sonde_attend_scratch(const sonde_attend_args *args);
+void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,
+                      double attention_scaling, void *cos, void *sin);
+
+/* Query rows of one sequence that one unit of attention works on. */
+#define SONDE_ATTEND_ROWS 4
+/* Unit -> span, first row within it, number of rows, KV head. */
+typedef struct sonde_attend_unit {
+    const sonde_span *span;
+    int64_t first, n_rows, kv_head;
+} sonde_attend_unit;
+sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t unit);
+
+/* The tables of a level, for the end of its file. */
+#define SONDE_STEP_SLOTS                                                                           \
+    .real_bytes = sizeof(float), .norm = norm, .rope = rope, .map = map, .label = label,           \
+    .cache_units = sonde_cache_units, .cache = cache, .attend_units = sonde_attend_units,          \
+    .attend_scratch = sonde_attend_scratch, .attend = attend, .rope_entry = sonde_rope_entry,      \
+    .linear_scratch = sonde_linear_scratch
+#define SONDE_CPU_TABLE(level_name)                                                                \
+    const sonde_backend sonde_backend_cpu_##level_name = {                                         \
+        .name = "cpu", .level = #level_name, .exact = true,                                        \
+        .packed_dtype = sonde_packed_dtype, .packed_bytes = sonde_packed_bytes,                    \
+        .pack = sonde_pack, .linear_units = sonde_linear_units,                                    \
+        .linear = sonde_linear_##level_name, .embed = sonde_embed_rows, SONDE_STEP_SLOTS}
+#define SONDE_BLAS_TABLE(level_name)                                                               \
+    const sonde_backend sonde_backend_blas_##level_name = {                                        \
+        .name = "blas", .level = #level_name, .exact = false,                                      \
+        .packed_dtype = sonde_blas_packed_dtype, .packed_bytes = sonde_blas_packed_bytes,          \
+        .pack = sonde_blas_pack, .linear_units = sonde_blas_linear_units,                          \
+        .linear = sonde_blas_linear, .embed = sonde_blas_embed, SONDE_STEP_SLOTS}
+
+#endif

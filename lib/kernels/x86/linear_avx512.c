@@ -1,0 +1,4 @@
+/* linear_avx512.c - tiles of up to 12 rows by 32 outputs in 24 of the 32 registers. */
+#define LINEAR_NAME sonde_linear_avx512
+#define LINEAR_ROWS 12
+#include "kernels/linear.inc.h"

@@ -1,0 +1,7 @@
+/* steps_avx2.c - the row-wise steps and attention, compiled for avx2. */
+#include "kernels/steps_rows.inc.h"
+
+#include "kernels/steps_attend.inc.h"
+
+SONDE_CPU_TABLE(avx2);
+SONDE_BLAS_TABLE(avx2);

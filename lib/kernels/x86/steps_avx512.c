@@ -1,0 +1,7 @@
+/* steps_avx512.c - the row-wise steps and attention, compiled for avx512. */
+#include "kernels/steps_rows.inc.h"
+
+#include "kernels/steps_attend.inc.h"
+
+SONDE_CPU_TABLE(avx512);
+SONDE_BLAS_TABLE(avx512);
