@@ -1,0 +1,31 @@
+"""Turn block goldens (HDF5) into the small binary files that tests/unit/test_dtype_blocks.c reads.
+
+    python3 tests/goldens/make_dequant.py DEQUANT.h5 tests/goldens/dequant
+
+DEQUANT.h5 has one group per ggml type with raw u8 [n, type_size] and expect f32 [n, block_size]: the values that ggml's own
+numpy and C dequantisation agree on. A file here is: magic "SNDQ", u32 n, u32 block elements, u32 block bytes, raw, expect.
+"""
+import os
+import struct
+import sys
+
+import h5py
+import numpy as np
+
+TYPES = ["Q4_0", "Q4_1", "Q8_0"]
+
+
+def main():
+    source, out = sys.argv[1:]
+    os.makedirs(out, exist_ok=True)
+    with h5py.File(source) as f:
+        for name in TYPES:
+            raw = np.asarray(f[name]["raw"], "u1")
+            expect = np.asarray(f[name]["expect"], "<f4")
+            with open(os.path.join(out, name.lower() + ".bin"), "wb") as o:
+                o.write(b"SNDQ" + struct.pack("<III", len(raw), expect.shape[1], raw.shape[1]))
+                o.write(raw.tobytes() + expect.tobytes())
+
+
+if __name__ == "__main__":
+    main()
