@@ -34,6 +34,19 @@ int sonde_status_exit_code(sonde_status status)
     return entry ? entry->exit_code : 4;
 }
 
+/* Texts from files end up in messages: no escape sequence may reach a terminal, and the cut at the
+ * end of the buffer must not leave half a character. */
+static void clean_message(char *message)
+{
+    size_t length = strlen(message);
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)message[i];
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7F) message[i] = '?';
+    }
+    for (size_t i = 0; (i += sonde_utf8_valid_prefix(message + i, length - i)) < length; i++)
+        message[i] = '?';
+}
+
 sonde_status sonde_fail(sonde_error *err, sonde_status status, const char *format, ...)
 {
     if (!err) return status;
@@ -43,6 +56,7 @@ sonde_status sonde_fail(sonde_error *err, sonde_status status, const char *forma
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    clean_message(message);
     err->status = status;
     memcpy(err->message, message, sizeof message);
     return status;
