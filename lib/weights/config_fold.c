@@ -42,6 +42,7 @@ static sonde_status lay_text_config(json_t *root, const char *source, sonde_erro
     SONDE_TRY(expect_object(text, "text_config", source, err));
     if (!text) return SONDE_OK;
     drop_nulls(text);
+    json_object_del(text, "text_config");
     json_incref(text);
     json_object_del(root, "text_config");
     int failed = json_object_update(root, text);

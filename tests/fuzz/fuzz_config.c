@@ -1,0 +1,31 @@
+/* Any text as config.json: refused, or folded into one spelling that folding again leaves alone. */
+#include "weights/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char *const keys[] = {"hidden_size", "rope_parameters.rope_type", "a.b.c", "",
+                                   "rope_parameters.full_attention.rope_theta"};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    sonde_error err = {0};
+    json_t *root;
+    sonde_config *config, *again;
+    if (sonde_json_parse((const char *)data, size, "fuzz", SONDE_BAD_MODEL, &root, &err) != SONDE_OK)
+        return 0;
+    if (sonde_config_create(root, "fuzz", &config, &err) != SONDE_OK) {
+        if (err.message[0] == '\0') abort();
+        return 0;
+    }
+    for (size_t i = 0; i < SONDE_COUNT(keys); i++)
+        if (json_is_null(sonde_config_find(config, keys[i]))) abort();
+    json_t *copy = json_deep_copy(sonde_config_root(config));
+    if (sonde_config_create(copy, "fuzz", &again, &err) != SONDE_OK) abort();
+    if (!json_equal(sonde_config_root(config), sonde_config_root(again))) abort();
+    sonde_config_destroy(&again);
+    sonde_config_destroy(&config);
+    return 0;
+}
