@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sonde_error err = {0};
     json_t *root;
     sonde_config *config, *again;
-    if (sonde_json_parse((const char *)data, size, "fuzz", SONDE_BAD_MODEL, &root, &err) != SONDE_OK)
+    if (sonde_json_parse((const char *)data, size, "fuzz", SONDE_BAD_MODEL, &root, &err) !=
+        SONDE_OK)
         return 0;
     if (sonde_config_create(root, "fuzz", &config, &err) != SONDE_OK) {
         if (err.message[0] == '\0') abort();

@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static uint64_t parse(const uint8_t *data, size_t size)
 {
     sonde_error err = {0};
     sonde_safetensors *st;
@@ -23,5 +23,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sum += strlen(tensor->name);
     }
     sonde_safetensors_close(&st);
+    return sum;
+}
+
+/* The bytes up to a newline as the header, with its true length, and the rest as data. */
+static uint64_t parse_with_length(const uint8_t *data, size_t size)
+{
+    const uint8_t *end = memchr(data, '\n', size);
+    size_t header = end ? (size_t)(end - data) : size, rest = end ? size - header - 1 : 0;
+    uint8_t *image = malloc(8 + header + rest);
+    if (!image) return 0;
+    for (int i = 0; i < 8; i++) image[i] = (uint8_t)(header >> (8 * i));
+    memcpy(image + 8, data, header);
+    if (rest > 0) memcpy(image + 8 + header, end + 1, rest);
+    uint64_t sum = parse(image, 8 + header + rest);
+    free(image);
+    return sum;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint64_t sum = parse(data, size);
+    if (size > 0) sum += parse_with_length(data, size);
     return sum == UINT64_MAX;
 }
