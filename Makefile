@@ -31,7 +31,7 @@ endif
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
             -Wcast-qual -Wvla -Wformat=2 -Wundef $(if $(or $(WERROR),$(CI)),-Werror)
 BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden \
-               -pthread $(OPT_$(CONFIG)) $(WARNINGS) -Ilib/include -Ilib -I.
+               -pthread $(OPT_$(CONFIG)) $(WARNINGS) -Ilib/include -Ilib -I. -Itests
 
 PACKAGES := hdf5-serial jansson libxxhash libdeflate argtable2 openblas
 PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null | sed 's/-I\([^ ]*\)/-isystem \1/g')

@@ -45,6 +45,8 @@ SONDE_API double sonde_get_float(sonde_recipe *r, const char *key, double fallba
 SONDE_API bool sonde_get_bool(sonde_recipe *r, const char *key, bool fallback);
 SONDE_API const char *sonde_get_text(sonde_recipe *r, const char *key, const char *fallback);
 SONDE_API bool sonde_has(sonde_recipe *r, const char *key);
+/* True when the key is written as null (which elsewhere counts as absent). */
+SONDE_API bool sonde_is_null(sonde_recipe *r, const char *key);
 /* Entry `index` of a list of texts, or NULL when the list is absent or shorter. */
 SONDE_API const char *sonde_get_list_text(sonde_recipe *r, const char *key, int64_t index);
 SONDE_API bool sonde_from_gguf(const sonde_recipe *r);

@@ -1,0 +1,53 @@
+/*
+ * model_internal.h - an opened checkpoint: its recipe, hook table and weights packed for a backend.
+ */
+#ifndef SONDE_MODEL_INTERNAL_H
+#define SONDE_MODEL_INTERNAL_H
+
+#include "core/pool.h"
+#include "kernels/kernels.h"
+#include "recipe_internal.h"
+#include "sonde/model.h"
+
+#include <pthread.h>
+
+/* A weight of the recipe: a packed matrix (LINEAR, EMBED) or a vector of reals. */
+typedef struct sonde_bound {
+    sonde_role role;
+    int64_t layer;
+    bool is_matrix;
+    sonde_packed matrix;
+    void *vector; /* reals [length] */
+    int64_t length;
+} sonde_bound;
+
+struct sonde_model {
+    sonde_weights *weights;
+    const sonde_family *family;
+    sonde_recipe *recipe;
+    const sonde_backend *backend;
+    bool shape_only;
+    sonde_hook_point *points;
+    int64_t n_points;
+    sonde_bound *bound;
+    int64_t n_bound;
+    size_t bound_capacity;
+    int64_t n_parameters;
+    uint64_t file_bytes, packed_bytes;
+    char stored_dtypes[160], packed_note[160];
+    int64_t eos[16];
+    int64_t n_eos;
+    pthread_mutex_t lock; /* guards what is made at the first call */
+    sonde_tokenizer *tokenizer;
+};
+
+/* Binds and packs every weight the recipe uses. */
+sonde_status sonde_model_bind(sonde_model *model, int threads, sonde_error *err);
+void sonde_model_unbind(sonde_model *model);
+/* The bound weight, or NULL (not used by the recipe, or shape only). */
+const sonde_bound *sonde_model_bound(const sonde_model *model, sonde_role role, int64_t layer);
+/* Makes the table of hook points from the recipe. */
+sonde_status sonde_model_make_points(sonde_model *model, sonde_error *err);
+/* Expected shape of a role in a step: [rows] or [rows, cols]. */
+
+#endif

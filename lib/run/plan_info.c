@@ -1,0 +1,75 @@
+/* plan_info.c - what a plan costs and how it reads. */
+#include "plan_internal.h"
+
+/* Bytes of one thread's scratch for the longest sequence; as sonde_attend_scratch computes it. */
+static uint64_t scratch_bytes(const sonde_plan *plan)
+{
+    uint64_t most = 0;
+    for (int64_t i = 0; i < plan->n_ops; i++) {
+        const sonde_op *op = &plan->ops[i];
+        if (op->kind != SONDE_OP_ATTEND) continue;
+        const sonde_attend_spec *a = &op->steps[0]->u.attend;
+        sonde_span span = {.row = 0, .n_rows = 1, .position = plan->options.max_positions - 1};
+        sonde_attend_args args = {.layout = {plan->options.kv_dtype, a->n_kv_heads, a->head_dim,
+                                             a->value_dim},
+                                  .spans = &span, .n_spans = 1, .n_heads = a->n_heads};
+        most = SONDE_MAX(most, plan->model->backend->attend_scratch(&args));
+    }
+    return most;
+}
+
+void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
+{
+    *info = (sonde_plan_info){.last_layer = -1,
+                              .batch_rows = plan->batch_rows,
+                              .arena_bytes = plan->arena_bytes,
+                              .ragged_bytes = plan->ragged_bytes,
+                              .scratch_bytes_per_thread = scratch_bytes(plan),
+                              .rope_bytes = plan->rope_bytes,
+                              .kv_bytes_per_page_all_layers = plan->kv_block_bytes};
+    const sonde_recipe *r = plan->model->recipe;
+    for (int64_t i = 0; i < r->n_steps; i++) info->recipe_steps += r->steps[i].kind != SONDE_STEP_HOOK;
+    for (int64_t i = 0; i < plan->n_ops; i++) {
+        const sonde_op *op = &plan->ops[i];
+        if (op->kind == SONDE_OP_HOOK || op->kind == SONDE_OP_NARROW) continue;
+        info->planned_steps++;
+        for (int32_t j = 0; j < op->n_steps; j++)
+            info->last_layer = SONDE_MAX(info->last_layer, op->steps[j]->layer);
+    }
+}
+
+uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads)
+{
+    uint64_t bytes = plan->arena_bytes + plan->ragged_bytes;
+    bytes += (uint64_t)threads * scratch_bytes(plan);
+    bytes += (uint64_t)plan->convert_elements * sizeof(float);
+    return bytes + (uint64_t)plan->batch_rows * 64;
+}
+
+sonde_status sonde_plan_text(const sonde_plan *plan, char **text, sonde_error *err)
+{
+    static const char *const kinds[] = {"embed", "linear", "norm", "rope", "cache", "attend", "map",
+                                        "hook", "narrow"};
+    sonde_string out = {0};
+    for (int64_t i = 0; i < plan->n_ops; i++) {
+        const sonde_op *op = &plan->ops[i];
+        sonde_string_format(&out, "%4lld %-7s", (long long)i, kinds[op->kind]);
+        for (int32_t j = 0; j < op->n_steps; j++) {
+            const sonde_step *s = op->steps[j];
+            if (op->kind == SONDE_OP_HOOK)
+                sonde_string_format(&out, " %s", plan->model->recipe->hooks[s->hook].name);
+            else if (s->weight != SONDE_ROLE_NONE)
+                sonde_string_format(&out, " %s%s", sonde_role_name(s->weight),
+                                    op->kind == SONDE_OP_LINEAR && op->residual[j] >= 0 ? "+add" : "");
+        }
+        if (op->n_steps > 0 && op->steps[0]->layer >= 0 && op->kind != SONDE_OP_HOOK)
+            sonde_string_format(&out, " block %lld", (long long)op->steps[0]->layer);
+        sonde_string_text(&out, "\n");
+    }
+    if (out.failed) {
+        sonde_string_reset(&out);
+        return sonde_no_memory(err, "a plan's text", 4096);
+    }
+    *text = out.data;
+    return SONDE_OK;
+}

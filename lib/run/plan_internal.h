@@ -1,0 +1,75 @@
+/*
+ * plan_internal.h - a plan: the kernel calls of one step and where their buffers lie.
+ *
+ * Made once, shared by workers, never written after creation.
+ */
+#ifndef SONDE_PLAN_INTERNAL_H
+#define SONDE_PLAN_INTERNAL_H
+
+#include "model_internal.h"
+#include "run.h"
+
+typedef enum sonde_op_kind {
+    SONDE_OP_EMBED = SONDE_STEP_EMBED,
+    SONDE_OP_LINEAR = SONDE_STEP_LINEAR,
+    SONDE_OP_NORM = SONDE_STEP_NORM,
+    SONDE_OP_ROPE = SONDE_STEP_ROPE,
+    SONDE_OP_CACHE = SONDE_STEP_CACHE,
+    SONDE_OP_ATTEND = SONDE_STEP_ATTEND,
+    SONDE_OP_MAP = SONDE_STEP_MAP,
+    SONDE_OP_HOOK = SONDE_STEP_HOOK,
+    SONDE_OP_NARROW = SONDE_STEP_KINDS, /* keep the needed rows of the live buffers */
+} sonde_op_kind;
+
+/* One kernel call. A LINEAR may run several steps that share x, each perhaps with the residual add
+ * that follows it. */
+typedef struct sonde_op {
+    sonde_op_kind kind;
+    int32_t n_steps;
+    const sonde_step *steps[SONDE_LINEAR_PARTS];
+    sonde_buf out[SONDE_LINEAR_PARTS];      /* LINEAR: the sum's buffer when the add is fused */
+    sonde_buf residual[SONDE_LINEAR_PARTS]; /* SONDE_NO_BUF: none */
+    uint32_t phases;                        /* ATTEND */
+    bool writable;                          /* HOOK */
+} sonde_op;
+
+typedef struct sonde_plan_buffer {
+    bool used;
+    bool logits;
+    int64_t width, stride; /* reals */
+    int64_t first_op, last_op;
+    size_t offset; /* in the arena, bytes; ragged buffers: in the ragged arena */
+} sonde_plan_buffer;
+
+typedef struct sonde_plan_rope {
+    void *cos, *sin; /* reals [max_positions, rotary_dims / 2]; NULL when per row */
+    float *divisors; /* [rotary_dims / 2] or NULL */
+} sonde_plan_rope;
+
+struct sonde_plan {
+    const sonde_model *model;
+    sonde_plan_options options; /* wants is a copy */
+    uint8_t *wants;
+    sonde_op *ops;
+    int64_t n_ops;
+    sonde_plan_buffer *buffers; /* by recipe buffer */
+    size_t arena_bytes, ragged_bytes;
+    int64_t batch_rows, logits_rows;
+    int64_t narrow_op;       /* -1: none */
+    bool points_after_narrow;
+    bool all_logits;         /* logits of every row are made */
+    sonde_plan_rope *ropes;
+    uint64_t rope_bytes;
+    size_t *kv_offset;  /* [n_layers] of a layer's page in a block; SIZE_MAX: no cache */
+    size_t kv_block_bytes;
+    int64_t convert_elements; /* floats of the tap's conversion buffer (oracle) */
+};
+
+/* plan_memory.c */
+sonde_status sonde_plan_lay_out(sonde_plan *plan, sonde_error *err);
+sonde_status sonde_plan_make_ropes(sonde_plan *plan, sonde_error *err);
+void sonde_plan_free_ropes(sonde_plan *plan);
+/* Most visible keys of a row in this plan's ragged points. */
+int64_t sonde_plan_most_keys(const sonde_plan *plan, sonde_buf buf);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * run_internal.h - a run: the memory of one worker and the state of the step it is in.
+ *
+ *   arena   [plan->arena_bytes]    row buffers, laid out by the plan
+ *   ragged  [plan->ragged_bytes]   scores, then pattern, of one layer
+ *   scratch [threads][scratch]     grown when a longer sequence comes
+ *   blocks                         KV pages: 64 positions of one sequence, all planned layers
+ */
+#ifndef SONDE_RUN_INTERNAL_H
+#define SONDE_RUN_INTERNAL_H
+
+#include "plan_internal.h"
+
+struct sonde_sequence {
+    sonde_run *run;
+    void *user;
+    int64_t length, max_positions, rope_length;
+    int64_t n_blocks, max_blocks;
+    void **blocks;       /* [max_blocks] */
+    void **layer_pages;  /* [n_layers][max_blocks] pointers into the blocks */
+};
+
+/* Rows of the step as they stand: all of them, or those that narrowing left. */
+typedef struct sonde_row_set {
+    int64_t n_rows;
+    sonde_batch_row *rows; /* [batch_rows] */
+    int32_t *origin;       /* [batch_rows] row of the whole batch */
+    sonde_span *spans;     /* [batch_rows]; pages are set per layer */
+    int32_t *span_item;    /* [batch_rows] */
+    int64_t n_spans;
+    sonde_tap_span *taps;  /* [batch_rows] */
+    int64_t n_taps;
+} sonde_row_set;
+
+struct sonde_run {
+    const sonde_plan *plan;
+    sonde_run_options options;
+    sonde_pool *pool;
+    char *arena, *ragged;
+    char *scratch;
+    size_t scratch_bytes; /* of one thread */
+    float *convert;
+    void **free_blocks;   /* stack */
+    size_t n_free, free_capacity;
+    uint64_t blocks_live;
+    /* the step at hand */
+    const sonde_batch_item *items;
+    int32_t n_items;
+    int64_t n_batch_rows;
+    sonde_row_set set;
+    int32_t *token_ids, *position_ids, *entries; /* [batch_rows] */
+    int64_t *indptr, *first_key;                 /* [batch_rows + 1] */
+    void **rope_cos, **rope_sin;                 /* [n_ropes] per-row tables, length-dependent ones */
+    int32_t *logits_rows;                        /* [logits_rows] rows of the set */
+    int64_t n_logits;
+    int32_t *item_logits;                        /* [batch_rows] item -> logits row, or -1 */
+    sonde_row_labels *labels;                    /* [batch_rows] or NULL */
+    void **users;                                /* [batch_rows] */
+    uint64_t block_number;
+    sonde_run_stats stats;
+};
+
+/* sequence.c: pages for positions up to length + count. */
+sonde_status sonde_sequence_reserve(sonde_sequence *sequence, int64_t count, sonde_error *err);
+void sonde_run_free_blocks(sonde_run *run);
+
+/* run_rows.c: the rows of a step, and which of them go on behind the last cache write. */
+sonde_status sonde_run_set_rows(sonde_run *run, sonde_error *err);
+void sonde_run_narrow(sonde_run *run);
+void sonde_run_set_logits(sonde_run *run);
+
+/* run_ops.c */
+sonde_status sonde_run_op(sonde_run *run, const sonde_op *op, sonde_error *err);
+void *sonde_run_buffer(const sonde_run *run, sonde_buf buf);
+
+#endif

@@ -1,0 +1,33 @@
+/* llama.c - Llama 1, 2 and 3.x, SmolLM2 and their distillations; GGUF architecture `llama`. */
+#include "llama_block.h"
+
+static sonde_status describe(sonde_recipe *r, sonde_error *err)
+{
+    llama_model m = {0};
+    llama_read(r, &m, 0, 2048, false);
+    bool gguf = sonde_from_gguf(r);
+    m.qkv_bias = gguf ? sonde_has_weight(r, SONDE_ROLE_ATTN_Q_BIAS, 0)
+                      : sonde_get_bool(r, "attention_bias", false);
+    m.out_bias = gguf ? sonde_has_weight(r, SONDE_ROLE_ATTN_OUT_BIAS, 0) : m.qkv_bias;
+    m.mlp_bias = gguf ? sonde_has_weight(r, SONDE_ROLE_MLP_GATE_BIAS, 0)
+                      : sonde_get_bool(r, "mlp_bias", false);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q, m.dims.head_dim);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K, m.dims.head_dim);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q_BIAS, m.dims.head_dim);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K_BIAS, m.dims.head_dim);
+    if (sonde_has(r, "num_local_experts") || sonde_has(r, "expert_count"))
+        sonde_refuse(r, "mixture-of-experts layers in a llama model");
+    sonde_buf x = llama_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = llama_block(r, &m, layer, x, 0);
+    llama_end(r, &m, x);
+    return sonde_recipe_status(r, err);
+}
+
+static const char *const model_types[] = {"llama", NULL};
+static const char *const archs[] = {"llama", NULL};
+
+const sonde_family sonde_family_llama = {
+    .name = "llama", .title = "Llama 1 to 3.3, SmolLM2", .model_types = model_types,
+    .gguf_archs = archs, .weights = llama_weights, .ignored_weights = llama_ignored_weights,
+    .describe = describe,
+};

@@ -1,0 +1,180 @@
+/*
+ * llama_block.c - Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models".
+ *
+ *   x                     [rows, H]        embed(token)
+ *   n = rms(x) w          [rows, H]        input_layernorm
+ *   q, k, v = n W         [rows, N d], [rows, K d] x 2
+ *   q, k = rope(q, k)     half-split pairs over the whole head
+ *   z = softmax(q k d^-1/2) v   [rows, N d]
+ *   x = x + z Wo
+ *   n = rms(x) w          [rows, H]        post_attention_layernorm
+ *   x = x + (act(n Wg) * n Wu) Wd          [rows, I] inside
+ */
+#include "llama_block.h"
+
+#include <math.h>
+
+const sonde_weight_name llama_weights[] = {
+    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
+    {SONDE_ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", 0},
+    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},
+    {SONDE_ROLE_ATTN_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", 0},
+    {SONDE_ROLE_ATTN_K, "model.layers.%d.self_attn.k_proj.weight", 0},
+    {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},
+    {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},
+    {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},
+    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
+    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
+    {SONDE_ROLE_MLP_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
+    {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
+    {SONDE_ROLE_MLP_GATE_BIAS, "model.layers.%d.mlp.gate_proj.bias", 0},
+    {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
+    {SONDE_ROLE_MLP_UP_BIAS, "model.layers.%d.mlp.up_proj.bias", 0},
+    {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
+    {SONDE_ROLE_MLP_DOWN_BIAS, "model.layers.%d.mlp.down_proj.bias", 0},
+    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},
+    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
+    {SONDE_ROLE_NONE, NULL, 0},
+};
+
+const char *const llama_ignored_weights[] = {"*.rotary_emb.inv_freq", NULL};
+
+static void read_dims(sonde_recipe *r, sonde_dims *d, int64_t default_kv_heads,
+                      int64_t default_max_positions)
+{
+    const int64_t most = 1 << 24;
+    d->n_layers = sonde_get_int(r, "num_hidden_layers", SONDE_REQUIRED, 1, 4096);
+    d->hidden = sonde_get_int(r, "hidden_size", SONDE_REQUIRED, 1, most);
+    d->n_heads = sonde_get_int(r, "num_attention_heads", SONDE_REQUIRED, 1, most);
+    int64_t kv = default_kv_heads ? default_kv_heads : d->n_heads;
+    d->n_kv_heads = sonde_get_int(r, "num_key_value_heads", kv, 1, most);
+    bool divides = d->hidden % d->n_heads == 0;
+    d->head_dim = sonde_get_int(r, "head_dim", divides ? d->hidden / d->n_heads : SONDE_REQUIRED, 1,
+                                most);
+    d->value_dim = d->head_dim;
+    d->ffn = sonde_get_int(r, "intermediate_size", SONDE_REQUIRED, 1, most);
+    d->vocab = sonde_get_int(r, "vocab_size", SONDE_REQUIRED, 1, most);
+    d->max_positions =
+        sonde_get_int(r, "max_position_embeddings", default_max_positions, 1, INT32_MAX);
+    sonde_set_dims(r, d);
+}
+
+void llama_read(sonde_recipe *r, llama_model *m, int64_t default_kv_heads,
+                int64_t default_max_positions, bool default_tied)
+{
+    sonde_dims *d = &m->dims;
+    read_dims(r, d, default_kv_heads, default_max_positions);
+    m->eps = sonde_get_float(r, "rms_norm_eps", 1e-6);
+    m->act = sonde_get_act(r, "hidden_act", "silu");
+    m->tied = sonde_get_bool(r, "tie_word_embeddings", default_tied);
+    sonde_rope_spec rope = sonde_get_rope(r, NULL, d->head_dim, 10000.0);
+    if (sonde_from_gguf(r) && sonde_has_weight(r, SONDE_ROLE_ROPE_FREQS, SONDE_GLOBAL))
+        rope.freq_divisors = SONDE_ROLE_ROPE_FREQS;
+    m->rope = sonde_rope_table(r, &rope);
+    sonde_absent(r, "pos_embed", "positions enter by rope, not by a learned embedding");
+    sonde_absent(r, "attn.q_normed", "queries and keys are not normed");
+    sonde_absent(r, "attn.k_normed", "queries and keys are not normed");
+    sonde_absent(r, "attn.out_normed", "the attention output is not normed before it is added");
+    sonde_absent(r, "mlp.out_normed", "the MLP output is not normed before it is added");
+}
+
+static sonde_role bias_if(bool has, sonde_role role)
+{
+    return has ? role : SONDE_ROLE_NONE;
+}
+
+static sonde_buf rms(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
+                     sonde_role weight, const char *name, const char *scale_name)
+{
+    sonde_buf scale;
+    sonde_norm_spec spec = {.kind = SONDE_NORM_RMS, .weight = weight, .bias = SONDE_ROLE_NONE,
+                            .eps = m->eps, .scale = &scale};
+    sonde_buf n = sonde_norm(r, layer, x, &spec);
+    sonde_hook(r, layer, scale_name, scale, 0);
+    sonde_hook(r, layer, name, n, 0);
+    return n;
+}
+
+static sonde_buf project(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf n,
+                         sonde_role weight, sonde_role bias, const char *name, int64_t n_heads)
+{
+    sonde_buf out = sonde_linear(r, layer, n, weight, bias_if(m->qkv_bias, bias),
+                                 n_heads * m->dims.head_dim);
+    sonde_hook(r, layer, name, out, n_heads);
+    return out;
+}
+
+static sonde_buf attention(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf n,
+                           int64_t window)
+{
+    const sonde_dims *d = &m->dims;
+    sonde_buf q = project(r, m, layer, n, SONDE_ROLE_ATTN_Q, SONDE_ROLE_ATTN_Q_BIAS, "attn.q",
+                          d->n_heads);
+    sonde_buf k = project(r, m, layer, n, SONDE_ROLE_ATTN_K, SONDE_ROLE_ATTN_K_BIAS, "attn.k",
+                          d->n_kv_heads);
+    sonde_buf v = project(r, m, layer, n, SONDE_ROLE_ATTN_V, SONDE_ROLE_ATTN_V_BIAS, "attn.v",
+                          d->n_kv_heads);
+    sonde_buf q_rot = sonde_rope(r, m->rope, q, d->n_heads, d->head_dim, 0);
+    sonde_hook(r, layer, "attn.q_rot", q_rot, d->n_heads);
+    sonde_buf k_rot = sonde_rope(r, m->rope, k, d->n_kv_heads, d->head_dim, 0);
+    sonde_hook(r, layer, "attn.k_rot", k_rot, d->n_kv_heads);
+    sonde_cache(r, layer, k_rot, v);
+    sonde_attend_spec spec = {.n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads,
+                              .head_dim = d->head_dim, .value_dim = d->value_dim,
+                              .scale = 1.0 / sqrt((double)d->head_dim),
+                              .mask = window ? SONDE_MASK_SLIDING : SONDE_MASK_FULL,
+                              .window = window, .sinks = SONDE_ROLE_NONE};
+    sonde_attended a = sonde_attend(r, layer, q_rot, &spec);
+    sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
+    sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
+    sonde_hook(r, layer, "attn.z", a.z, d->n_heads);
+    sonde_buf out = sonde_linear(r, layer, a.z, SONDE_ROLE_ATTN_OUT,
+                                 bias_if(m->out_bias, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
+    sonde_hook(r, layer, "attn.out", out, 0);
+    return out;
+}
+
+static sonde_buf gated_mlp(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf n)
+{
+    const sonde_dims *d = &m->dims;
+    sonde_buf gate = sonde_linear(r, layer, n, SONDE_ROLE_MLP_GATE,
+                                  bias_if(m->mlp_bias, SONDE_ROLE_MLP_GATE_BIAS), d->ffn);
+    sonde_hook(r, layer, "mlp.pre", gate, 0);
+    sonde_buf up = sonde_linear(r, layer, n, SONDE_ROLE_MLP_UP,
+                                bias_if(m->mlp_bias, SONDE_ROLE_MLP_UP_BIAS), d->ffn);
+    sonde_hook(r, layer, "mlp.up", up, 0);
+    sonde_buf post = sonde_glu(r, m->act, gate, up);
+    sonde_hook(r, layer, "mlp.post", post, 0);
+    sonde_buf out = sonde_linear(r, layer, post, SONDE_ROLE_MLP_DOWN,
+                                 bias_if(m->mlp_bias, SONDE_ROLE_MLP_DOWN_BIAS), d->hidden);
+    sonde_hook(r, layer, "mlp.out", out, 0);
+    return out;
+}
+
+sonde_buf llama_block(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
+                      int64_t window)
+{
+    sonde_hook(r, layer, "resid_pre", x, 0);
+    sonde_buf n = rms(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
+    x = sonde_add(r, x, attention(r, m, layer, n, window));
+    sonde_hook(r, layer, "resid_mid", x, 0);
+    n = rms(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
+    x = sonde_add(r, x, gated_mlp(r, m, layer, n));
+    sonde_hook(r, layer, "resid_post", x, 0);
+    return x;
+}
+
+sonde_buf llama_begin(sonde_recipe *r, const llama_model *m)
+{
+    sonde_buf x = sonde_embed(r, SONDE_ROLE_TOKEN_EMBED, m->dims.hidden);
+    sonde_hook(r, SONDE_GLOBAL, "embed", x, 0);
+    return x;
+}
+
+void llama_end(sonde_recipe *r, const llama_model *m, sonde_buf x)
+{
+    sonde_buf n = rms(r, m, SONDE_GLOBAL, x, SONDE_ROLE_FINAL_NORM, "final_norm", "final_norm.scale");
+    sonde_role head = m->tied ? SONDE_ROLE_TOKEN_EMBED : SONDE_ROLE_LM_HEAD;
+    sonde_buf logits = sonde_logits(r, n, head, SONDE_ROLE_NONE, m->dims.vocab);
+    sonde_hook(r, SONDE_GLOBAL, "logits", logits, 0);
+}

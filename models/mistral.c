@@ -1,0 +1,26 @@
+/*
+ * mistral.c - Jiang et al. 2023, "Mistral 7B": the Llama block with a sliding window on every
+ * layer. `sliding_window`: 4096 when the key is absent, none when it is null.
+ */
+#include "llama_block.h"
+
+static sonde_status describe(sonde_recipe *r, sonde_error *err)
+{
+    llama_model m = {0};
+    llama_read(r, &m, 8, 131072, false);
+    int64_t window = 0;
+    if (!sonde_is_null(r, "sliding_window"))
+        window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    sonde_buf x = llama_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++)
+        x = llama_block(r, &m, layer, x, window);
+    llama_end(r, &m, x);
+    return sonde_recipe_status(r, err);
+}
+
+static const char *const model_types[] = {"mistral", NULL};
+
+const sonde_family sonde_family_mistral = {
+    .name = "mistral", .title = "Mistral", .model_types = model_types, .weights = llama_weights,
+    .ignored_weights = llama_ignored_weights, .describe = describe,
+};
