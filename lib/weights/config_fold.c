@@ -80,12 +80,20 @@ static sonde_status tidy_rope(json_t *rope, const char *source, sonde_error *err
     return SONDE_OK;
 }
 
+static sonde_status expect_number(const json_t *value, const char *key, const char *source,
+                                  sonde_error *err)
+{
+    if (json_is_number(value)) return SONDE_OK;
+    return sonde_fail(err, SONDE_BAD_MODEL, "%s: expected \"%s\" to be a number", source, key);
+}
+
 static sonde_status take_outer_keys(json_t *root, json_t *rope, const char *source,
                                     sonde_error *err)
 {
     for (size_t i = 0; i < SONDE_COUNT(rope_keys); i++) {
         json_t *outer = json_object_get(root, rope_keys[i]);
         if (!outer) continue;
+        SONDE_TRY(expect_number(outer, rope_keys[i], source, err));
         if (!json_object_get(rope, rope_keys[i]) && json_object_set(rope, rope_keys[i], outer) != 0)
             return sonde_no_memory(err, source, 0);
         json_object_del(root, rope_keys[i]);
@@ -136,6 +144,8 @@ static sonde_status fold_rope(json_t *root, const char *source, sonde_error *err
     SONDE_TRY(expect_object(now, "rope_parameters", source, err));
     SONDE_TRY(expect_object(old, "rope_scaling", source, err));
     if (!now && !old && !mentions_rope(root)) return SONDE_OK;
+    json_t *local = json_object_get(root, "rope_local_base_freq");
+    if (local) SONDE_TRY(expect_number(local, "rope_local_base_freq", source, err));
     json_t *rope = now ? now : old;
     rope = rope ? json_deep_copy(rope) : json_object();
     json_object_del(root, "rope_scaling");

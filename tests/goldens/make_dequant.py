@@ -12,7 +12,8 @@ import sys
 import h5py
 import numpy as np
 
-TYPES = ["Q4_0", "Q4_1", "Q8_0"]
+TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4", "TQ1_0", "TQ2_0"]
+KEPT = 6  # of the random blocks of 256 elements; all edge blocks are kept
 
 
 def main():
@@ -22,6 +23,9 @@ def main():
         for name in TYPES:
             raw = np.asarray(f[name]["raw"], "u1")
             expect = np.asarray(f[name]["expect"], "<f4")
+            if expect.shape[1] == 256:
+                first = int(f[name].attrs["n_random"]) - KEPT
+                raw, expect = raw[first:], expect[first:]
             with open(os.path.join(out, name.lower() + ".bin"), "wb") as o:
                 o.write(b"SNDQ" + struct.pack("<III", len(raw), expect.shape[1], raw.shape[1]))
                 o.write(raw.tobytes() + expect.tobytes())

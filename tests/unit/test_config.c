@@ -109,6 +109,8 @@ static void test_create_refuses(void **state)
         {"{\"n_embd\":48,\"hidden_size\":64}", "\"n_embd\" and \"hidden_size\" disagree"},
         {"{\"text_config\":[]}", "expected \"text_config\" to be an object"},
         {"{\"rope_scaling\":3}", "expected \"rope_scaling\" to be an object"},
+        {"{\"rope_theta\":{\"a\":1}}", "expected \"rope_theta\" to be a number"},
+        {"{\"rope_local_base_freq\":\"1\"}", "expected \"rope_local_base_freq\" to be a number"},
         {"{\"rope_parameters\":[]}", "expected \"rope_parameters\" to be an object"},
         {"{\"rope_parameters\":{\"rope_type\":4}}", "expected \"rope_type\" to be a text"},
         {"{\"rope_parameters\":{\"full_attention\":{},\"b\":1}}", "expected \"b\" to be an object"},

@@ -43,7 +43,11 @@ static void compare_file(sonde_dtype dtype)
 static void test_decode_gives_the_bits_of_ggml(void **state)
 {
     (void)state;
-    static const sonde_dtype dtypes[] = {SONDE_DTYPE_Q4_0, SONDE_DTYPE_Q4_1, SONDE_DTYPE_Q8_0};
+    static const sonde_dtype dtypes[] = {SONDE_DTYPE_Q4_0,  SONDE_DTYPE_Q4_1,   SONDE_DTYPE_Q5_0,
+                                         SONDE_DTYPE_Q5_1,  SONDE_DTYPE_Q8_0,   SONDE_DTYPE_Q2_K,
+                                         SONDE_DTYPE_Q3_K,  SONDE_DTYPE_Q4_K,   SONDE_DTYPE_Q5_K,
+                                         SONDE_DTYPE_Q6_K,  SONDE_DTYPE_IQ4_NL, SONDE_DTYPE_IQ4_XS,
+                                         SONDE_DTYPE_MXFP4, SONDE_DTYPE_TQ1_0,  SONDE_DTYPE_TQ2_0};
     for (size_t i = 0; i < SONDE_COUNT(dtypes); i++) {
         assert_true(sonde_dtype_decodes(dtypes[i]));
         compare_file(dtypes[i]);

@@ -1,0 +1,21 @@
+/* blocks.h - the block decoders of blocks_*.c that the table in blocks.c lists. */
+#ifndef SONDE_KERNELS_BLOCKS_H
+#define SONDE_KERNELS_BLOCKS_H
+
+#include "convert.h"
+
+/* The f16 at p, little endian. */
+static inline float sonde_half_at(const uint8_t *p)
+{
+    return sonde_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
+}
+
+/* 256 elements a block, scales per 16 or 32 of them. */
+sonde_block_decoder sonde_decode_q2_k, sonde_decode_q3_k, sonde_decode_q4_k, sonde_decode_q5_k,
+    sonde_decode_q6_k;
+/* Values from a table of 16. */
+sonde_block_decoder sonde_decode_iq4_nl, sonde_decode_iq4_xs, sonde_decode_mxfp4;
+/* Ternary. */
+sonde_block_decoder sonde_decode_tq1_0, sonde_decode_tq2_0;
+
+#endif
