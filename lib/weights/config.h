@@ -13,11 +13,11 @@
  *     `rope_parameters`, which exists when the file says anything about rope and always holds
  *     `rope_type` ("su" is "longrope", none is "default"). Where full and sliding layers differ
  *     (rope_local_base_freq) it holds {"full_attention": {...}, "sliding_attention": {...}}.
- * A GGUF adds "gguf_architecture"; its `model_type` is Hugging Face's name of the architecture
- * ("gemma3" is "gemma3_text"), rope.dimension_count below the head's width is
- * rope_parameters.partial_rotary_factor, tie_word_embeddings says whether output.weight is absent,
- * vocab_size is the number of rows of token_embd.weight, and keys of the architecture that are not
- * known keep their GGUF name, so that a check for keys that nobody honoured finds them.
+ * For a GGUF, `model_type` is Hugging Face's name of the architecture ("gemma3" is "gemma3_text"),
+ * rope.dimension_count below the head's width is rope_parameters.partial_rotary_factor,
+ * tie_word_embeddings says whether output.weight is absent, vocab_size is the number of rows of
+ * token_embd.weight, and keys of the architecture that are not known keep their GGUF name, so that
+ * a check for keys that nobody honoured finds them.
  */
 #ifndef SONDE_WEIGHTS_CONFIG_H
 #define SONDE_WEIGHTS_CONFIG_H

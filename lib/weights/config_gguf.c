@@ -176,8 +176,7 @@ static sonde_status read_architecture(builder *b)
     if (value->count == 0 || strspn(b->arch, allowed) != value->count)
         return BAD(b, "%s: unknown architecture '%s'", b->file, b->arch);
     const struct arch_map *entry = arch_entry(b);
-    SONDE_TRY(put(b, b->root, "model_type", json_string(entry ? entry->model_type : b->arch)));
-    return put(b, b->root, "gguf_architecture", json_string(b->arch));
+    return put(b, b->root, "model_type", json_string(entry ? entry->model_type : b->arch));
 }
 
 static sonde_status read_mapped_keys(builder *b)

@@ -254,7 +254,7 @@ static void test_gguf_keys_become_hugging_face_keys(void **state)
     put_u32(&m, "tokenizer.ggml.eos_token_id", 2);
     from_gguf(&m, got, sizeof got);
     assert_string_equal(
-        got, "{\"bos_token_id\":1,\"eos_token_id\":2,\"gguf_architecture\":\"llama\","
+        got, "{\"bos_token_id\":1,\"eos_token_id\":2,"
              "\"hidden_size\":48,\"intermediate_size\":72,\"max_position_embeddings\":96,"
              "\"model_type\":\"llama\",\"num_attention_heads\":4,\"num_hidden_layers\":3,"
              "\"num_key_value_heads\":2,\"rms_norm_eps\":0.5,"
@@ -278,7 +278,7 @@ static void test_gguf_rope_scaling(void **state)
     put_f32(&m, "qwen2.rope.scaling.attn_factor", 1.0f);
     from_gguf(&m, got, sizeof got);
     assert_string_equal(got,
-                        "{\"gguf_architecture\":\"qwen2\",\"head_dim\":20,\"model_type\":\"qwen2\","
+                        "{\"head_dim\":20,\"model_type\":\"qwen2\","
                         "\"rope_parameters\":{\"beta_fast\":2.0,\"factor\":4.0,"
                         "\"original_max_position_embeddings\":40,\"partial_rotary_factor\":0.3,"
                         "\"rope_theta\":100.0,\"rope_type\":\"yarn\"}}");
@@ -316,7 +316,7 @@ static void test_gguf_keeps_what_it_does_not_know(void **state)
     put_u32(&m, "llama.strange_new_scale", 2);
     put_list(&m, "llama.feed_forward_length", (const uint32_t[]){8, 16}, 2);
     from_gguf(&m, got, sizeof got);
-    assert_string_equal(got, "{\"gguf_architecture\":\"llama\",\"intermediate_size\":[8,16],"
+    assert_string_equal(got, "{\"intermediate_size\":[8,16],"
                              "\"llama.strange_new_scale\":\"u32\",\"model_type\":\"llama\"}");
 }
 
