@@ -1,0 +1,197 @@
+/* unicode.c - classes, UTF-8 and NFC over the generated tables. */
+#include "unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HANGUL_S 0xAC00u
+#define HANGUL_L 0x1100u
+#define HANGUL_V 0x1161u
+#define HANGUL_T 0x11A7u
+#define HANGUL_N (21u * 28u)
+
+uint32_t sonde_unicode_class(uint32_t code_point)
+{
+    size_t low = 0, high = sonde_unicode_n_segments;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (sonde_unicode_segments[middle] >> 11 <= code_point) low = middle;
+        else high = middle;
+    }
+    return sonde_unicode_segments[low] & 0x7FFu;
+}
+
+size_t sonde_utf8_get(const char *bytes, uint32_t *code_point)
+{
+    const unsigned char *b = (const unsigned char *)bytes;
+    if (b[0] < 0x80) {
+        *code_point = b[0];
+        return 1;
+    }
+    size_t length = b[0] >= 0xF0 ? 4 : b[0] >= 0xE0 ? 3 : 2;
+    uint32_t value = b[0] & (0x7Fu >> length);
+    for (size_t i = 1; i < length; i++) value = value << 6 | (b[i] & 0x3Fu);
+    *code_point = value;
+    return length;
+}
+
+size_t sonde_utf8_put(uint32_t c, char bytes[4])
+{
+    if (c < 0x80) {
+        bytes[0] = (char)c;
+        return 1;
+    }
+    size_t length = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char heads[5] = {0, 0, 0xC0, 0xE0, 0xF0};
+    for (size_t i = length; i-- > 1; c >>= 6) bytes[i] = (char)(0x80u | (c & 0x3Fu));
+    bytes[0] = (char)(heads[length] | c);
+    return length;
+}
+
+bool sonde_chars_push(sonde_chars *chars, uint32_t code_point, uint32_t start, uint32_t end)
+{
+    if (!sonde_grow(&chars->data, &chars->capacity, chars->count + 1, sizeof *chars->data))
+        return false;
+    chars->data[chars->count++] =
+        (sonde_char){code_point, sonde_unicode_class(code_point), start, end};
+    return true;
+}
+
+bool sonde_chars_append(sonde_chars *chars, const char *text, size_t begin, size_t end)
+{
+    for (size_t at = begin; at < end;) {
+        uint32_t code_point;
+        size_t length = sonde_utf8_get(text + at, &code_point);
+        if (!sonde_chars_push(chars, code_point, (uint32_t)at, (uint32_t)(at + length)))
+            return false;
+        at += length;
+    }
+    return true;
+}
+
+/* ---- NFC -------------------------------------------------------------------------------------------- */
+
+static uint32_t combining_class(uint32_t c)
+{
+    size_t low = 0, high = sonde_unicode_n_ccc;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        uint32_t at = sonde_unicode_ccc[middle] >> 8;
+        if (at == c) return sonde_unicode_ccc[middle] & 0xFFu;
+        if (at < c) low = middle + 1;
+        else high = middle;
+    }
+    return 0;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return x[0] != y[0] ? (x[0] < y[0] ? -1 : 1) : 0;
+}
+
+static int compare_pairs(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    if (x[0] != y[0]) return x[0] < y[0] ? -1 : 1;
+    return x[1] != y[1] ? (x[1] < y[1] ? -1 : 1) : 0;
+}
+
+static bool decompose_hangul(sonde_chars *out, const sonde_char *c)
+{
+    uint32_t s = c->code_point - HANGUL_S;
+    bool good = sonde_chars_push(out, HANGUL_L + s / HANGUL_N, c->start, c->end) &&
+                sonde_chars_push(out, HANGUL_V + s % HANGUL_N / 28, c->start, c->end);
+    if (good && s % 28 != 0) good = sonde_chars_push(out, HANGUL_T + s % 28, c->start, c->end);
+    return good;
+}
+
+static bool decompose(sonde_chars *out, const sonde_char *c)
+{
+    if (c->code_point >= HANGUL_S && c->code_point < HANGUL_S + 19 * HANGUL_N)
+        return decompose_hangul(out, c);
+    const uint32_t *row = c->code_point < 0xC0 ? NULL
+        : bsearch(&c->code_point, sonde_unicode_decompose, sonde_unicode_n_decompose,
+                  sizeof *sonde_unicode_decompose, compare_rows);
+    if (!row) return sonde_chars_push(out, c->code_point, c->start, c->end);
+    for (size_t i = 1; i < 4 && row[i] != 0; i++) {
+        sonde_char part = {row[i], 0, c->start, c->end};
+        if (!decompose(out, &part)) return false;
+    }
+    return true;
+}
+
+/* Stable order of marks by combining class, between starters. */
+static void reorder(sonde_chars *chars)
+{
+    for (size_t i = 1; i < chars->count; i++) {
+        sonde_char moved = chars->data[i];
+        uint32_t class = combining_class(moved.code_point);
+        size_t at = i;
+        while (class != 0 && at > 0 && combining_class(chars->data[at - 1].code_point) > class) {
+            chars->data[at] = chars->data[at - 1];
+            at--;
+        }
+        chars->data[at] = moved;
+    }
+}
+
+/* The composition of a and b, or 0. */
+static uint32_t composed(uint32_t a, uint32_t b)
+{
+    if (a - HANGUL_L < 19 && b - HANGUL_V < 21)
+        return HANGUL_S + ((a - HANGUL_L) * 21 + (b - HANGUL_V)) * 28;
+    bool open = a - HANGUL_S < 19 * HANGUL_N && (a - HANGUL_S) % 28 == 0;
+    if (open && b - HANGUL_T - 1 < 27) return a + (b - HANGUL_T);
+    uint32_t pair[2] = {a, b};
+    const uint32_t *row = bsearch(pair, sonde_unicode_compose, sonde_unicode_n_compose,
+                                  sizeof *sonde_unicode_compose, compare_pairs);
+    return row ? row[2] : 0;
+}
+
+static void compose(sonde_chars *chars)
+{
+    size_t kept = 0, starter = SIZE_MAX;
+    uint32_t last_class = 0;
+    for (size_t i = 0; i < chars->count; i++) {
+        sonde_char c = chars->data[i];
+        uint32_t class = combining_class(c.code_point);
+        bool adjacent = starter != SIZE_MAX && kept == starter + 1;
+        bool blocked = starter == SIZE_MAX || (!adjacent && last_class >= class);
+        uint32_t joined = blocked ? 0 : composed(chars->data[starter].code_point, c.code_point);
+        if (joined) {
+            sonde_char *base = &chars->data[starter];
+            base->code_point = joined;
+            base->start = SONDE_MIN(base->start, c.start);
+            base->end = SONDE_MAX(base->end, c.end);
+            continue;
+        }
+        if (class == 0) starter = kept;
+        last_class = class;
+        chars->data[kept++] = c;
+    }
+    chars->count = kept;
+}
+
+bool sonde_chars_nfc(sonde_chars *chars, size_t from)
+{
+    size_t at = from;
+    while (at < chars->count && chars->data[at].code_point < 0xC0) at++;
+    if (at == chars->count) return true;
+    sonde_chars out = {0};
+    bool good = true;
+    for (size_t i = from; i < chars->count && good; i++) good = decompose(&out, &chars->data[i]);
+    if (good) {
+        reorder(&out);
+        compose(&out);
+        good = sonde_grow(&chars->data, &chars->capacity, from + out.count, sizeof *chars->data);
+    }
+    if (good) {
+        if (out.count) memcpy(chars->data + from, out.data, out.count * sizeof *out.data);
+        chars->count = from + out.count;
+        for (size_t i = from; i < chars->count; i++)
+            chars->data[i].classes = sonde_unicode_class(chars->data[i].code_point);
+    }
+    sonde_free(out.data);
+    return good;
+}
