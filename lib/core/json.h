@@ -17,5 +17,11 @@ sonde_status sonde_json_load(const char *path, size_t max_bytes, sonde_status st
  * by the JSON grammar, duplicate keys and nesting over 2048 by jansson. */
 sonde_status sonde_json_parse(const char *text, size_t bytes, const char *name, sonde_status status,
                               json_t **root, sonde_error *err);
+/* The same with jansson's decoding flags added: JSON_ALLOW_NUL for texts of people,
+ * JSON_DECODE_INT_AS_REAL for files whose integers may be huge and do not matter. */
+sonde_status sonde_json_parse_flags(const char *text, size_t bytes, size_t flags, const char *name,
+                                    sonde_status status, json_t **root, sonde_error *err);
+sonde_status sonde_json_load_flags(const char *path, size_t max_bytes, size_t flags,
+                                   sonde_status status, json_t **root, sonde_error *err);
 
 #endif

@@ -122,7 +122,8 @@ static bool accepted(const encoder *e, const sonde_added *token, const sonde_cha
 
 typedef sonde_status gap_function(encoder *e, const sonde_char *chars, size_t n);
 
-/* Cuts chars at the matcher's tokens; what lies between goes to `gap`. */
+/* Cuts chars at the matcher's tokens; what lies between goes to `gap`. Space that rstrip swallowed
+ * may still begin the next token, as in Hugging Face. */
 static sonde_status cut_at_tokens(encoder *e, const sonde_matcher *m, const sonde_char *chars,
                                   size_t n, gap_function *gap)
 {
@@ -135,10 +136,10 @@ static sonde_status cut_at_tokens(encoder *e, const sonde_matcher *m, const sond
         }
         size_t begin = at, end = at + length;
         at = end;
-        if (begin < done || !accepted(e, token, chars, n, begin, end)) continue;
+        if (!accepted(e, token, chars, n, begin, end)) continue;
         while (token->lstrip && begin > done && (chars[begin - 1].classes & SONDE_CLASS_SPACE)) begin--;
         while (token->rstrip && end < n && (chars[end].classes & SONDE_CLASS_SPACE)) end++;
-        SONDE_TRY(gap(e, chars + done, begin - done));
+        if (begin > done) SONDE_TRY(gap(e, chars + done, begin - done));
         SONDE_TRY(sonde_tokens_push(e->out, token->id, chars[begin].start, chars[end - 1].end, e->err));
         done = end;
     }

@@ -156,9 +156,11 @@ static sonde_status resolve_merge(loader *l, const json_t *merge, uint32_t out[3
         sonde_string_append(&joined, right, raw_b);
     }
     if (joined.data) ids[2] = sonde_tokenizer_lookup(l->t, joined.data, joined.length);
+    bool failed = !left || !right || joined.failed;
     sonde_string_reset(&joined);
     sonde_free(left);
     sonde_free(right);
+    if (failed) return sonde_no_memory(l->err, "the merges", n_a + n_b);
     if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0)
         return sonde_fail(l->err, SONDE_BAD_TOKENIZER, "%s: merge '%.40s' '%.40s': a part or the "
                           "result is not in the vocabulary", l->path, a, b);

@@ -30,7 +30,8 @@ static sonde_status read_tokenizer_config(sonde_tokenizer *t, const char *folder
     json_t *root = NULL;
     sonde_status status = SONDE_OK;
     if (sonde_path_exists(path))
-        status = sonde_json_load(path, MAX_FILE, SONDE_BAD_TOKENIZER, &root, err);
+        status = sonde_json_load_flags(path, MAX_FILE, JSON_DECODE_INT_AS_REAL, SONDE_BAD_TOKENIZER,
+                                       &root, err);
     if (root) {
         t->bos = named_id(t, root, "bos_token");
         t->eos = named_id(t, root, "eos_token");
