@@ -68,8 +68,7 @@ sonde_status sonde_tokenizer_add_piece(sonde_tokenizer *t, uint32_t id, const ch
     return SONDE_OK;
 }
 
-sonde_status sonde_tokenizer_add_token(sonde_tokenizer *t, const sonde_added *token,
-                                       sonde_error *err)
+static sonde_status add_token(sonde_tokenizer *t, const sonde_added *token, sonde_error *err)
 {
     SONDE_TRY(sonde_tokenizer_add_piece(t, token->id, token->text, token->length, err));
     t->pieces[token->id].special = token->special;
@@ -84,6 +83,33 @@ sonde_status sonde_tokenizer_add_token(sonde_tokenizer *t, const sonde_added *to
     if (!copy->text) return sonde_no_memory(err, "added tokens", token->length);
     m->count++;
     return SONDE_OK;
+}
+
+/* Tokens that match normalised text are themselves normalised, for matching and for decoding. */
+sonde_status sonde_tokenizer_add_token(sonde_tokenizer *t, const sonde_added *token,
+                                       sonde_error *err)
+{
+    if (sonde_utf8_valid_prefix(token->text, token->length) != token->length)
+        return sonde_fail(err, SONDE_BAD_TOKENIZER, "added token %u: its text is not valid UTF-8",
+                          token->id);
+    if (!token->normalized || !t->nfc) return add_token(t, token, err);
+    sonde_chars chars = {0};
+    sonde_string text = {0};
+    bool good = sonde_chars_append(&chars, token->text, 0, token->length) &&
+                sonde_chars_nfc(&chars, 0);
+    sonde_string_append(&text, "", 0);
+    for (size_t i = 0; good && i < chars.count; i++) {
+        char utf8[4];
+        sonde_string_append(&text, utf8, sonde_utf8_put(chars.data[i].code_point, utf8));
+    }
+    sonde_added normal = *token;
+    normal.text = text.data;
+    normal.length = (uint32_t)text.length;
+    sonde_status status = good && !text.failed ? add_token(t, &normal, err)
+                                               : sonde_no_memory(err, "added tokens", token->length);
+    sonde_free(chars.data);
+    sonde_string_reset(&text);
+    return status;
 }
 
 /* ---- tables ------------------------------------------------------------------------------------------- */
