@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Trains the small language model of this folder: python3 train.py [--minutes M] [--seed S]
+
+    apt-get install debian-handbook debian-reference-en developers-reference debian-policy
+    pip install torch transformers tokenizers safetensors
+
+One thread, float32, AdamW; the weights are saved as bfloat16. A third of every batch repeats
+itself (random token runs, and passages of the text, written twice), so that induction heads form:
+a small model on a small corpus would otherwise have little use for them.
+"""
+import argparse
+import json
+import math
+import os
+import time
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from corpus import documents
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OUT = os.path.join(HERE, "model")
+VOCAB, LENGTH, BATCH = 3072, 256, 16
+CONFIG = dict(vocab_size=VOCAB, hidden_size=192, intermediate_size=512, num_hidden_layers=3,
+              num_attention_heads=6, num_key_value_heads=3, head_dim=32, hidden_act="silu",
+              max_position_embeddings=1024, rms_norm_eps=1e-5, rope_theta=10000.0,
+              tie_word_embeddings=True, attention_bias=False, mlp_bias=False,
+              bos_token_id=None, eos_token_id=0, pad_token_id=None)
+
+
+def make_tokenizer(texts):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=["<|endoftext|>"],
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def repeated_tokens(generator, n):
+    """A run of 16 to 120 random tokens, again and again."""
+    period = int(torch.randint(16, 121, (1,), generator=generator))
+    run = torch.randint(1, VOCAB, (period,), generator=generator)
+    return run.repeat(n // period + 1)[:n]
+
+
+def sample_row(train, generator):
+    kind = float(torch.rand(1, generator=generator))
+    at = int(torch.randint(0, len(train) - LENGTH - 1, (1,), generator=generator))
+    if kind < 0.2:
+        return repeated_tokens(generator, LENGTH + 1)
+    if kind < 0.33:
+        half = LENGTH // 2
+        return torch.cat([train[at:at + half], train[at:at + LENGTH + 1 - half]])
+    return train[at:at + LENGTH + 1]
+
+
+def loss_of(model, rows):
+    logits = model(rows[:, :-1]).logits
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+
+
+@torch.no_grad()
+def validate(model, held_out):
+    rows = held_out[:(len(held_out) - 1) // LENGTH * LENGTH].view(-1, LENGTH)[:48]
+    return float(loss_of(model, rows))
+
+
+def rate(progress, peak=2e-3):
+    warm = min(1.0, progress / 0.02)
+    return peak * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def save(model, tokenizer, log):
+    os.makedirs(OUT, exist_ok=True)
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(OUT)
+    tokenizer.save(os.path.join(OUT, "tokenizer.json"))
+    with open(os.path.join(OUT, "tokenizer_config.json"), "w", encoding="utf-8") as out:
+        json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>",
+                   "model_max_length": 1024}, out, indent=1)
+    with open(os.path.join(HERE, "training.json"), "w", encoding="utf-8") as out:
+        json.dump(log, out, indent=1)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    texts = list(documents())
+    tokenizer = make_tokenizer(texts)
+    ids = [i for t in texts for i in tokenizer.encode(t).ids + [0]]
+    split = int(len(ids) * 0.97)
+    train, held_out = torch.tensor(ids[:split]), torch.tensor(ids[split:])
+    model = LlamaForCausalLM(LlamaConfig(**CONFIG))
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{sum(map(len, texts))} characters, {len(ids)} tokens, {parameters} parameters", flush=True)
+    optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
+    generator = torch.Generator().manual_seed(args.seed)
+    log = {"seed": args.seed, "characters": sum(map(len, texts)), "tokens": len(ids),
+           "parameters": parameters, "curve": []}
+    begin, step = time.time(), 0
+    while (progress := (time.time() - begin) / (60 * args.minutes)) < 1.0:
+        for group in optimiser.param_groups:
+            group["lr"] = rate(progress)
+        rows = torch.stack([sample_row(train, generator) for _ in range(BATCH)])
+        loss = loss_of(model, rows)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        if step % 200 == 0:
+            entry = {"step": step, "train": round(float(loss), 4),
+                     "held_out": round(validate(model, held_out), 4)}
+            log["curve"].append(entry)
+            print(entry, f"{step * BATCH * LENGTH / (time.time() - begin):.0f} tokens/s", flush=True)
+            save(model, tokenizer, log)
+    log["steps"] = step
+    log["held_out"] = validate(model, held_out)
+    save(model, tokenizer, log)
+    print("held-out loss", log["held_out"])
+
+
+main()
