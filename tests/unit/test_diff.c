@@ -1,0 +1,636 @@
+/* analysis: metrics, pairing, globs, and whole comparisons of captures in memory. */
+#include "analysis/diff_internal.h"
+#include "unit/diff_fake_reader.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* --- the reader in memory ------------------------------------------------------------------------ */
+
+typedef struct fake_pair {
+    sonde_reader a, b;
+} fake_pair;
+
+/* Two files that are open by their names; tests change them before they run a comparison. */
+static fake_pair *files;
+
+sonde_status sonde_reader_open(const char *path, sonde_reader **reader, sonde_error *err)
+{
+    if (strcmp(path, "a") != 0 && strcmp(path, "b") != 0)
+        return sonde_fail(err, SONDE_BAD_CAPTURE, "%s: no capture", path);
+    *reader = path[0] == 'a' ? &files->a : &files->b;
+    return SONDE_OK;
+}
+void sonde_reader_close(sonde_reader **reader) { *reader = NULL; }
+const char *sonde_reader_path(const sonde_reader *r) { return r->path; }
+bool sonde_reader_is_minimal(const sonde_reader *r) { return r->minimal; }
+const char *sonde_reader_manifest(const sonde_reader *r) { return r->manifest; }
+int64_t sonde_reader_rows(const sonde_reader *r) { return r->n_rows; }
+int64_t sonde_reader_sequences(const sonde_reader *r) { return r->n_sequences; }
+int64_t sonde_reader_point_count(const sonde_reader *r) { return r->n_points; }
+int64_t sonde_reader_table_count(const sonde_reader *r) { return r->n_tables; }
+
+const char *sonde_reader_attr(const sonde_reader *r, const char *name)
+{
+    if (strcmp(name, "model_hash") == 0) return r->model_hash;
+    return strcmp(name, "hook_vocabulary") == 0 ? r->vocabulary : NULL;
+}
+
+sonde_status sonde_reader_point(const sonde_reader *r, int64_t index, sonde_point_info *info,
+                                sonde_error *err)
+{
+    (void)err;
+    *info = r->points[index].info;
+    return SONDE_OK;
+}
+
+int64_t sonde_reader_find(const sonde_reader *r, const char *name)
+{
+    for (int64_t i = 0; i < r->n_points; i++)
+        if (strcmp(r->points[i].info.name, name) == 0) return i;
+    return -1;
+}
+
+sonde_status sonde_reader_read(sonde_reader *r, int64_t point, int64_t first, int64_t n,
+                               float *dst, sonde_error *err)
+{
+    const fake_point *p = &r->points[point];
+    if (first < 0 || first + n > p->info.rows)
+        return sonde_fail(err, SONDE_INTERNAL, "rows outside of the point");
+    memcpy(dst, p->values + first * p->info.width, (size_t)(n * p->info.width) * sizeof *dst);
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_read_raw(sonde_reader *r, int64_t point, int64_t first, int64_t n,
+                                   void *dst, sonde_error *err)
+{
+    const fake_point *p = &r->points[point];
+    int32_t *out = dst;
+    if (p->info.stored != SONDE_DTYPE_I32) return sonde_fail(err, SONDE_INTERNAL, "raw floats");
+    for (int64_t i = 0; i < n * p->info.width; i++)
+        out[i] = (int32_t)p->values[first * p->info.width + i];
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_ragged_rows(sonde_reader *r, int64_t point, int64_t first, int64_t n,
+                                      uint64_t *indptr, uint32_t *first_key, sonde_error *err)
+{
+    (void)err;
+    memcpy(indptr, r->points[point].indptr + first, (size_t)(n + 1) * sizeof *indptr);
+    memcpy(first_key, r->points[point].first_key + first, (size_t)n * sizeof *first_key);
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_ragged_read(sonde_reader *r, int64_t point, uint64_t first, uint64_t n,
+                                      float *dst, sonde_error *err)
+{
+    (void)err;
+    memcpy(dst, r->points[point].values + first, n * sizeof *dst);
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_rowmap(sonde_reader *r, int64_t point, int64_t first, int64_t n,
+                                 uint64_t *dst, sonde_error *err)
+{
+    const fake_point *p = &r->points[point];
+    (void)err;
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = p->info.has_rowmap ? p->rowmap[first + i] : (uint64_t)(first + i);
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_rows_read(sonde_reader *r, int64_t first, int64_t n,
+                                    const sonde_row_columns *columns, sonde_error *err)
+{
+    (void)err;
+    memcpy(columns->sequence, r->sequence + first, (size_t)n * sizeof *r->sequence);
+    memcpy(columns->position, r->position + first, (size_t)n * sizeof *r->position);
+    memcpy(columns->token, r->token + first, (size_t)n * sizeof *r->token);
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_sequence(sonde_reader *r, int64_t index, sonde_sequence_info *info,
+                                   sonde_error *err)
+{
+    (void)err;
+    *info = r->sequences[index];
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_tokens(sonde_reader *r, int64_t index, const uint32_t **tokens,
+                                 int64_t *count, sonde_error *err)
+{
+    (void)err;
+    *tokens = r->run[index];
+    *count = r->run_length[index];
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_piece(sonde_reader *r, uint32_t token, const char **bytes, size_t *n,
+                                sonde_error *err)
+{
+    (void)r;
+    (void)err;
+    *bytes = token == 12 ? " the\n" : NULL;
+    *n = token == 12 ? 5 : 0;
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_table(const sonde_reader *r, int64_t index, sonde_table_info *info,
+                                sonde_error *err)
+{
+    (void)err;
+    *info = r->tables[index].info;
+    return SONDE_OK;
+}
+
+sonde_status sonde_reader_table_read(sonde_reader *r, int64_t index, double *dst, sonde_error *err)
+{
+    (void)err;
+    memcpy(dst, r->tables[index].values, (size_t)r->tables[index].info.dims[0] * sizeof *dst);
+    return SONDE_OK;
+}
+
+/* --- captures ------------------------------------------------------------------------------------ */
+
+/* Two sequences of 3 and 2 rows; p of shape [2, 2], ragged g of 2 heads; one probe table. */
+static void make_capture(sonde_reader *r, const char *path)
+{
+    static const uint32_t positions[] = {0, 1, 2, 0, 1}, tokens[] = {10, 11, 12, 20, 21};
+    memset(r, 0, sizeof *r);
+    r->path = path;
+    r->model_hash = "aa";
+    r->vocabulary = "1";
+    r->n_rows = 5;
+    r->n_sequences = 2;
+    for (int i = 0; i < 5; i++) {
+        r->sequence[i] = i < 3 ? 0 : 1;
+        r->position[i] = positions[i];
+        r->token[i] = tokens[i];
+        r->run[i < 3 ? 0 : 1][positions[i]] = tokens[i];
+    }
+    r->run_length[0] = 3;
+    r->run_length[1] = 2;
+    r->sequences[0] = (sonde_sequence_info){.sequence = 0, .xxh3 = 100, .id = "0"};
+    r->sequences[1] = (sonde_sequence_info){.sequence = 1, .xxh3 = 200, .id = "1"};
+    r->n_points = 2;
+    fake_point *p = &r->points[0], *g = &r->points[1];
+    p->info = (sonde_point_info){.name = "blocks.0.attn.q", .stored = SONDE_DTYPE_BF16,
+                                 .n_dims = 2, .shape = {2, 2}, .width = 4, .rows = 5};
+    for (int i = 0; i < 20; i++) p->values[i] = (float)(i + 1);
+    g->info = (sonde_point_info){.name = "blocks.0.attn.pattern", .stored = SONDE_DTYPE_F32,
+                                 .n_dims = 1, .shape = {2}, .rows = 5, .ragged = true,
+                                 .elements = 18};
+    for (int i = 0; i < 5; i++) g->indptr[i + 1] = g->indptr[i] + 2 * (positions[i] + 1);
+    for (int i = 0; i < 18; i++) g->values[i] = 0.5f + (float)i;
+    r->n_tables = 1;
+    r->tables[0].info = (sonde_table_info){
+        .path = "moments/mean", .dtype = SONDE_DTYPE_F64, .n_dims = 1, .dims = {3}};
+    r->tables[0].values[1] = 2.0;
+}
+
+static int make_files(void **state)
+{
+    files = calloc(1, sizeof *files);
+    *state = files;
+    if (!files) return -1;
+    make_capture(&files->a, "a");
+    make_capture(&files->b, "b");
+    return 0;
+}
+
+static int free_files(void **state)
+{
+    free(*state);
+    files = NULL;
+    return 0;
+}
+
+/* Runs a comparison, expects a status, and gives the report. */
+static sonde_diff_report *run(const sonde_diff_options *options, sonde_status expected)
+{
+    sonde_diff_report *report = NULL;
+    sonde_error err = {0};
+    sonde_status status = sonde_diff_run("a", "b", options, &report, &err);
+    if (status != expected) print_error("%s\n", err.message);
+    assert_int_equal(status, expected);
+    assert_non_null(report);
+    assert_int_equal(sonde_diff_report_status(report), expected);
+    return report;
+}
+
+static void expect(const char *waive, sonde_status expected, const char *reason)
+{
+    sonde_diff_options options;
+    sonde_diff_options_init(&options);
+    options.waive = waive;
+    sonde_diff_report *report = run(&options, expected);
+    assert_string_equal(report->reason, reason);
+    sonde_diff_report_destroy(&report);
+    assert_null(report);
+}
+
+static void test_run_identical(void **state)
+{
+    (void)state;
+    sonde_diff_report *report = run(NULL, SONDE_OK);
+    assert_int_equal(sonde_diff_report_point_count(report), 2);
+    for (int64_t i = 0; i < 2; i++) {
+        const sonde_diff_point *p = sonde_diff_report_point(report, i);
+        assert_int_equal(p->verdict, SONDE_DIFF_IDENTICAL);
+        assert_int_equal(p->rows, 5);
+        assert_int_equal(p->metrics.elements, i == 0 ? 20 : 18);
+        assert_false(p->first.present);
+        assert_true(p->metrics.cosine == 1.0 || fabs(p->metrics.cosine - 1.0) < 1e-15);
+    }
+    assert_int_equal(sonde_diff_report_table(report, 0)->verdict, SONDE_DIFF_IDENTICAL);
+    assert_int_equal(report->matching.by_tokens, 2);
+    assert_string_equal(diff_verdict_text(report), "identical");
+    sonde_diff_report_destroy(&report);
+}
+
+/* Sequences swapped in b, matched by ids: rows find each other. */
+static void test_run_follows_ids_and_rowmaps(void **state)
+{
+    (void)state;
+    static const int order[] = {3, 4, 0, 1, 2};
+    sonde_reader saved = files->b, *b = &files->b;
+    for (int i = 0; i < 5; i++) {
+        b->sequence[i] = i < 2 ? 0 : 1;
+        b->position[i] = saved.position[order[i]];
+        b->token[i] = saved.token[order[i]];
+        memcpy(b->points[0].values + 4 * i, saved.points[0].values + 4 * order[i],
+               4 * sizeof(float));
+    }
+    memcpy(b->run[0], saved.run[1], sizeof b->run[0]);
+    memcpy(b->run[1], saved.run[0], sizeof b->run[1]);
+    b->run_length[0] = 2;
+    b->run_length[1] = 3;
+    b->sequences[0].id = files->a.sequences[1].id = "second";
+    b->sequences[1].id = files->a.sequences[0].id = "first";
+    for (int i = 0; i < 2; i++)
+        b->sequences[i].id_is_given = files->a.sequences[i].id_is_given = true;
+    files->a.n_points = b->n_points = 1;
+    sonde_diff_report *report = run(NULL, SONDE_OK);
+    assert_int_equal(report->matching.by_id, 2);
+    assert_int_equal(report->points[0].rows, 5);
+    sonde_diff_report_destroy(&report);
+
+    /* b keeps rows 4 and 1 of /rows only */
+    fake_point *p = &b->points[0];
+    p->info.has_rowmap = true;
+    p->info.rows = 2;
+    p->rowmap[0] = 4;
+    p->rowmap[1] = 1;
+    memcpy(p->values, files->a.points[0].values + 8, 4 * sizeof(float));
+    memcpy(p->values + 4, files->a.points[0].values + 16, 4 * sizeof(float));
+    expect(NULL, SONDE_DIFFERS, "1 of 1 points fail");
+    expect("rows", SONDE_OK, "");
+    p->values[5] += 1.0f;
+    report = run(NULL, SONDE_DIFFERS);
+    assert_int_equal(report->points[0].rows, 2);
+    assert_int_equal(report->points[0].rows_only_a, 3);
+    assert_int_equal(report->points[0].metrics.unequal, 1);
+    assert_int_equal(report->points[0].first.sequence, 1);
+    assert_int_equal(report->points[0].first.position, 1);
+    sonde_diff_report_destroy(&report);
+
+    p->rowmap[1] = 9; /* /rows has 5 */
+    sonde_error err = {0};
+    assert_int_equal(sonde_diff_run("a", "b", NULL, &report, &err), SONDE_BAD_CAPTURE);
+    assert_null(report);
+    assert_non_null(strstr(err.message, "row 9 of /rows"));
+}
+
+static void test_run_names_the_place(void **state)
+{
+    (void)state;
+    files->b.points[0].values[11] += 4.0f; /* row 2: 9 10 11 12, head 1, channel 1 */
+    files->b.points[0].values[19] += 0.5f;
+    files->b.points[1].values[9] = 0.0f;   /* row 2: 6..11, head 1, key 0 */
+    files->a.points[1].first_key[2] = files->b.points[1].first_key[2] = 7;
+    sonde_diff_report *report = run(NULL, SONDE_DIFFERS);
+    const sonde_diff_point *p = sonde_diff_report_point(report, 0);
+    assert_int_equal(p->metrics.unequal, 2);
+    assert_int_equal(p->first.sequence, 0);
+    assert_int_equal(p->first.position, 2);
+    assert_int_equal(p->first.token, 12);
+    assert_string_equal(p->first.piece, " the\\x0a");
+    assert_int_equal(p->first.n_index, 2);
+    assert_int_equal(p->first.index[0], 1);
+    assert_int_equal(p->first.index[1], 1);
+    assert_true(p->first.a == 12.0 && p->first.b == 16.0);
+    assert_true(p->metrics.max_abs == 4.0);
+    assert_int_equal(p->worst.position, 2);
+    double expected = sqrt(16.0 / (81.0 + 100.0 + 121.0 + 256.0));
+    assert_true(fabs(p->worst_rel_l2 - expected) < 1e-15);
+    const sonde_diff_point *g = sonde_diff_report_point(report, 1);
+    assert_int_equal(g->first.index[0], 1);
+    assert_int_equal(g->first.index[1], 7);
+    assert_true(g->first.a == 9.5 && g->first.b == 0.0);
+    sonde_diff_report_destroy(&report);
+}
+
+static void test_run_refuses_and_waives(void **state)
+{
+    (void)state;
+    sonde_reader *b = &files->b;
+    b->model_hash = "bb";
+    expect(NULL, SONDE_DIFFERS, "model differs");
+    expect("model", SONDE_OK, "");
+    b->model_hash = NULL; /* absent: no mismatch */
+    expect(NULL, SONDE_OK, "");
+    b->vocabulary = "2";
+    expect("model", SONDE_DIFFERS, "vocabulary differs");
+    expect("model,vocabulary", SONDE_OK, "");
+    b->vocabulary = "1";
+    b->points[0].info.stored = SONDE_DTYPE_F32;
+    expect(NULL, SONDE_DIFFERS, "1 of 2 points fail");
+    expect("dtype", SONDE_OK, "");
+    b->points[0].info.stored = SONDE_DTYPE_BF16;
+    b->n_points = 1;
+    b->n_tables = 0;
+    expect(NULL, SONDE_DIFFERS, "1 of 2 points fail; 1 of 1 probe tables fail");
+    expect("points", SONDE_OK, "");
+    b->points[0].info.shape[0] = 4;
+    b->points[0].info.shape[1] = 1;
+    expect("points", SONDE_NOTHING, "");
+}
+
+static void test_run_tokens(void **state)
+{
+    (void)state;
+    files->b.token[1] = 99;
+    files->b.run[0][1] = 99;
+    expect("rows", SONDE_DIFFERS, "token ids differ");
+    expect("tokens", SONDE_OK, "");
+    /* the same runs, another last token */
+    files->b.token[1] = 11;
+    files->b.run[0][1] = 11;
+    files->b.sequences[1].last_token = 5;
+    expect(NULL, SONDE_DIFFERS, "token ids differ");
+    files->b.sequences[1].last_token = 0;
+    files->b.sequences[1].xxh3 = 201;
+    expect("rows", SONDE_OK, "");
+    expect(NULL, SONDE_DIFFERS, "2 of 2 points fail; unmatched sequences");
+}
+
+static void test_run_ragged_and_nonfinite(void **state)
+{
+    (void)state;
+    sonde_diff_options options;
+    sonde_diff_options_init(&options);
+    options.atol = 1e30;
+    files->b.points[1].first_key[4] = 1;
+    sonde_diff_report *report = run(&options, SONDE_DIFFERS);
+    assert_int_equal(report->points[1].rows_misfit, 1);
+    assert_int_equal(report->points[1].metrics.elements, 14);
+    sonde_diff_report_destroy(&report);
+    files->b.points[1].first_key[4] = 0;
+    files->b.points[0].values[3] = NAN;
+    report = run(&options, SONDE_DIFFERS);
+    assert_int_equal(report->points[0].metrics.nonfinite, 1);
+    assert_string_equal(report->points[0].why, "NaN or infinity on one side");
+    sonde_diff_report_destroy(&report);
+    files->a.points[0].values[3] = NAN;
+    files->b.points[0].values[4] += 1.0f;
+    report = run(&options, SONDE_OK);
+    assert_int_equal(report->points[0].verdict, SONDE_DIFF_WITHIN);
+    sonde_diff_report_destroy(&report);
+}
+
+/* Rows beyond fp32's integers: i32 points are compared by their own values. */
+static void test_run_minimal_and_selection(void **state)
+{
+    (void)state;
+    files->b.minimal = true;
+    files->b.n_sequences = files->b.n_tables = 0;
+    files->b.model_hash = files->b.vocabulary = NULL;
+    files->a.points[0].info.stored = files->b.points[0].info.stored = SONDE_DTYPE_I32;
+    files->a.points[1].values[0] = 7.0f;
+    expect(NULL, SONDE_DIFFERS, "1 of 2 points fail; 1 of 1 probe tables fail");
+    sonde_diff_options options;
+    sonde_diff_options_init(&options);
+    options.points = "x,blocks.{1,0}.*.q";
+    sonde_diff_report *report = run(&options, SONDE_OK);
+    assert_int_equal(report->n_points, 1);
+    assert_int_equal(report->n_tables, 0);
+    assert_int_equal(report->matching.by_index, 2);
+    sonde_diff_report_destroy(&report);
+    options.points = "nothing";
+    report = run(&options, SONDE_NOTHING);
+    sonde_diff_report_destroy(&report);
+}
+
+static void test_run_tables(void **state)
+{
+    (void)state;
+    files->b.tables[0].values[1] = 2.5;
+    sonde_diff_report *report = run(NULL, SONDE_DIFFERS);
+    const sonde_diff_point *t = sonde_diff_report_table(report, 0);
+    assert_true(t->metrics.max_abs == 0.5);
+    assert_int_equal(t->first.index[0], 1);
+    sonde_diff_report_destroy(&report);
+    files->b.tables[0].info.dims[0] = 2;
+    expect(NULL, SONDE_DIFFERS, "1 of 1 probe tables fail");
+}
+
+static void test_print_json_has_the_schema(void **state)
+{
+    (void)state;
+    files->b.points[0].values[11] = INFINITY;
+    files->b.n_tables = 0;
+    sonde_diff_report *report = run(NULL, SONDE_DIFFERS);
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    assert_non_null(out);
+    assert_int_equal(sonde_diff_print_json(report, out, NULL), SONDE_OK);
+    fclose(out);
+    json_t *root = json_loads(text, 0, NULL);
+    assert_non_null(root);
+    free(text);
+    assert_string_equal(json_string_value(json_object_get(root, "verdict")), "differs");
+    json_t *point = json_array_get(json_object_get(root, "points"), 0);
+    assert_true(json_is_null(json_object_get(json_object_get(point, "first"), "b")));
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(point, "metrics"), "nonfinite")), 1);
+    json_t *table = json_array_get(json_object_get(root, "tables"), 0);
+    assert_true(json_is_null(json_object_get(table, "metrics")));
+    json_decref(root);
+    out = open_memstream(&text, &bytes);
+    assert_non_null(out);
+    assert_int_equal(sonde_diff_print_text(report, out, NULL), SONDE_OK);
+    fclose(out);
+    assert_non_null(strstr(text, "first point that fails: blocks.0.attn.q"));
+    assert_non_null(strstr(text, "sequence 0 (0) position 2 token 12 ' the\\x0a' [1, 1]"));
+    free(text);
+    sonde_diff_report_destroy(&report);
+}
+
+/* --- pure functions ------------------------------------------------------------------------------ */
+
+static void test_metrics(void **state)
+{
+    (void)state;
+    static const struct {
+        double a[2], b[2];
+        int64_t unequal, nonfinite, over; /* atol 0.5, rtol 0.1 */
+        double max_abs, rel_l2, cosine;
+    } cases[] = {
+        {{3, 4}, {3, 4}, 0, 0, 0, 0, 0, 1},
+        {{0, 0}, {0, 0}, 0, 0, 0, 0, 0, 1},
+        {{0.0, 1}, {-0.0, 1}, 1, 0, 0, 0, 0, 1},
+        {{3, 0}, {3, 4}, 1, 0, 1, 4, 0.8, 0.6},
+        {{0, 1}, {0, 0}, 1, 0, 1, 1, INFINITY, 0},
+        {{0, 10.5}, {0, 10}, 1, 0, 0, 0.5, 0.05, 1},
+        {{NAN, 1}, {NAN, 1}, 0, 0, 0, 0, 0, 1},
+        {{NAN, 1}, {2, 1}, 1, 1, 0, 0, 0, 1},
+        {{INFINITY, 1}, {INFINITY, 1}, 0, 0, 0, 0, 0, 1},
+        {{INFINITY, 1}, {-INFINITY, 1}, 1, 1, 0, 0, 0, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        diff_accumulator acc;
+        sonde_diff_metrics m;
+        diff_accumulator_init(&acc, 0.5, 0.1);
+        diff_row_begin(&acc, 0);
+        diff_row_add(&acc, cases[i].a, cases[i].b, 1, 0);
+        diff_row_add(&acc, cases[i].a + 1, cases[i].b + 1, 1, 1);
+        diff_row_end(&acc);
+        diff_sums_metrics(&acc.total, &m);
+        assert_int_equal(m.elements, 2);
+        assert_int_equal(m.unequal, cases[i].unequal);
+        assert_int_equal(m.nonfinite, cases[i].nonfinite);
+        assert_int_equal(m.over, cases[i].over);
+        assert_true(m.max_abs == cases[i].max_abs);
+        assert_true(m.rel_l2 == cases[i].rel_l2 || fabs(m.rel_l2 - cases[i].rel_l2) < 1e-15);
+        assert_true(fabs(m.cosine - cases[i].cosine) < 1e-15);
+    }
+}
+
+static void test_judge(void **state)
+{
+    (void)state;
+    const sonde_diff_metrics bad = {
+        .elements = 9, .unequal = 1, .over = 1, .max_abs = 1, .rel_l2 = 0.01, .cosine = 0.99};
+    static const struct {
+        double atol, max_rel_l2, min_cosine;
+        sonde_diff_verdict expected;
+    } cases[] = {
+        {0, 0, 0, SONDE_DIFF_DIFFERS},     {1, 0, 0, SONDE_DIFF_DIFFERS},
+        {0, 0.01, 0, SONDE_DIFF_WITHIN},   {0, 0.009, 0, SONDE_DIFF_DIFFERS},
+        {0, 0, 0.99, SONDE_DIFF_WITHIN},   {0, 0, 0.991, SONDE_DIFF_DIFFERS},
+        {0, 0.5, 0.991, SONDE_DIFF_DIFFERS},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sonde_diff_options o;
+        sonde_diff_options_init(&o);
+        o.atol = cases[i].atol;
+        o.max_rel_l2 = cases[i].max_rel_l2;
+        o.min_cosine = cases[i].min_cosine;
+        assert_int_equal(diff_judge(&bad, &o), cases[i].expected);
+    }
+    sonde_diff_options o = {.max_rel_l2 = 1};
+    sonde_diff_metrics nan = bad;
+    nan.rel_l2 = NAN;
+    assert_int_equal(diff_judge(&nan, &o), SONDE_DIFF_DIFFERS);
+    nan = bad;
+    nan.nonfinite = 1;
+    assert_int_equal(diff_judge(&nan, &o), SONDE_DIFF_DIFFERS);
+}
+
+static void test_glob(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *globs, *name;
+        bool expected;
+    } cases[] = {
+        {"*", "logits", true},
+        {"", "logits", false},
+        {"logit", "logits", false},
+        {"logit?", "logits", true},
+        {"blocks.*.resid_post", "blocks.11.resid_post", true},
+        {"blocks.*.resid_post", "blocks.11.resid_pre", false},
+        {"blocks.{0,5}.attn.{q,k}", "blocks.5.attn.k", true},
+        {"blocks.{0,5}.attn.{q,k}", "blocks.1.attn.k", false},
+        {"a{b,c{d,e}}f", "acef", true},
+        {"a{b,c{d,e}}f", "abef", false},
+        {"a{,x}b", "ab", true},
+        {"x,y*", "yes", true},
+        {"x{a,b},y", "xb", true},
+        {"x{a,b},y", "xa,b", false},
+        {"{*.q,logits}", "blocks.0.q", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (diff_glob_match(cases[i].globs, cases[i].name) != cases[i].expected)
+            fail_msg("glob %s against %s", cases[i].globs, cases[i].name);
+    assert_int_equal(diff_glob_check("a{b,c", NULL), SONDE_USAGE);
+    assert_int_equal(diff_glob_check("a}", NULL), SONDE_USAGE);
+    assert_int_equal(diff_glob_check("*********", NULL), SONDE_USAGE);
+    assert_int_equal(diff_glob_check("a{b,c}", NULL), SONDE_OK);
+}
+
+static void test_waive_and_printable(void **state)
+{
+    (void)state;
+    unsigned waived = 0;
+    sonde_error err = {0};
+    assert_int_equal(diff_waive_parse("rows,model", &waived, &err), SONDE_OK);
+    assert_int_equal(waived, DIFF_WAIVE_ROWS | DIFF_WAIVE_MODEL);
+    assert_int_equal(diff_waive_parse("rows,modle", &waived, &err), SONDE_USAGE);
+    assert_non_null(strstr(err.message, "'modle' is none of"));
+    char out[16];
+    diff_printable("a\x1b\xc3\xa9\xff", 5, out, sizeof out);
+    assert_string_equal(out, "a\\x1b\xc3\xa9\\xff");
+    diff_printable("abcdefghijklmn\xc3\xa9", 16, out, sizeof out);
+    assert_string_equal(out, "abcdefghijklmn");
+}
+
+/* Equal prompts pair by index first, the rest in order; what has no partner stays alone. */
+static void test_match_sequences_of_equal_prompts(void **state)
+{
+    (void)state;
+    diff_sequence la[] = {{.sequence = 0, .xxh3 = 5}, {.sequence = 1, .xxh3 = 5},
+                          {.sequence = 2, .xxh3 = 6}, {.sequence = 3}};
+    diff_sequence lb[] = {{.sequence = 1, .xxh3 = 5}, {.sequence = 2, .xxh3 = 5},
+                          {.sequence = 3, .xxh3 = 9}};
+    diff_side a = {.sequences = la, .n_sequences = 4}, b = {.sequences = lb, .n_sequences = 3};
+    diff_matching m = {0};
+    assert_int_equal(diff_match_sequences(&a, &b, false, &m, NULL), SONDE_OK);
+    assert_int_equal(la[1].peer, 0);
+    assert_int_equal(la[0].peer, 1);
+    assert_int_equal(la[2].peer, -1);
+    assert_int_equal(la[3].peer, 2); /* its tokens are unknown: by index */
+    assert_int_equal(m.by_tokens, 2);
+    assert_int_equal(m.by_index, 1);
+    assert_int_equal(m.sequences_only_a, 1);
+    assert_int_equal(m.sequences_only_b, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_run_identical, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_follows_ids_and_rowmaps, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_names_the_place, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_refuses_and_waives, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_tokens, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_ragged_and_nonfinite, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_minimal_and_selection, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_tables, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_print_json_has_the_schema, make_files, free_files),
+        cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_judge),
+        cmocka_unit_test(test_glob),
+        cmocka_unit_test(test_waive_and_printable),
+        cmocka_unit_test(test_match_sequences_of_equal_prompts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
