@@ -40,7 +40,7 @@ typedef struct sonde_job_options {
     /* known, refused until built */
     bool resume;
     const char *shard_size, *config, *chat_args;
-    int32_t chat_open;
+    const char *chat_open;
 } sonde_job_options;
 /* struct_size-free: filled by sonde_options_defaults with this table. */
 SONDE_API extern const sonde_option sonde_job_options_table[];
