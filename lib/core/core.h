@@ -66,18 +66,8 @@ bool sonde_parse_i64(const char *text, int64_t min, int64_t max, int64_t *out);
 bool sonde_parse_f64(const char *text, double min, double max, double *out);
 /* "64K", "2M", "1.5G", "123" (powers of 1024, optional B or iB) to bytes. */
 bool sonde_parse_bytes(const char *text, uint64_t *out);
-/* "12.3 MB" style (powers of 1000); returns `buffer`. */
-const char *sonde_format_bytes(uint64_t bytes, char buffer[32]);
-
-/* The name in `names` (NULL-terminated array) nearest to `text` by edit distance, or NULL when
- * nothing is near (distance above a third of the length). */
-const char *sonde_near_name(const char *text, const char *const *names);
 /* Edit distance between two strings, counted up to `limit` (returns limit + 1 when above). */
 size_t sonde_edit_distance(const char *a, const char *b, size_t limit);
-
-/* Length of the valid UTF-8 prefix of bytes[0..n): n when all is valid (no surrogates, no
- * overlong forms, nothing above U+10FFFF). */
-size_t sonde_utf8_valid_prefix(const char *bytes, size_t n);
 
 /* --- files ----------------------------------------------------------------------------------- */
 

@@ -157,6 +157,16 @@ SONDE_API int64_t sonde_dtype_block_bytes(sonde_dtype dtype);         /* 0 when 
 /* Bytes of n elements; SIZE_MAX when n is negative, no multiple of the block, or overflows. */
 SONDE_API size_t sonde_dtype_bytes(sonde_dtype dtype, int64_t n_elements);
 
+/* Text for people. [any thread] */
+/* "12.3 MB" style (powers of 1000); returns `buffer`. */
+SONDE_API const char *sonde_format_bytes(uint64_t bytes, char buffer[32]);
+/* The name in `names` (NULL-terminated array) nearest to `text` by edit distance, or NULL when
+ * nothing is near (distance above a third of the length). */
+SONDE_API const char *sonde_near_name(const char *text, const char *const *names);
+/* Length of the valid UTF-8 prefix of bytes[0..n): n when all is valid (no surrogates, no overlong
+ * forms, nothing above U+10FFFF). */
+SONDE_API size_t sonde_utf8_valid_prefix(const char *bytes, size_t n);
+
 typedef enum sonde_log_level {
     SONDE_LOG_ERROR = 0,
     SONDE_LOG_WARN = 1,
