@@ -4,8 +4,9 @@
  * `a` is the subject, `b` the reference: relative numbers are normalised by b. Sequences are paired
  * by the ids that a user gave where both files have them, else by the hash of their prompt's
  * tokens, else by their index; rows by (position, token id) inside a pair of sequences; points and
- * probe tables by name. Memory: about 60 bytes per row of /rows and a fixed amount for values; no
- * point is ever held whole. All sums are fp64.
+ * probe tables by name. Columns of /rows that hold results or labels (phase, segment, logprob) are
+ * compared where both files hold them. Memory: about 60 bytes per row of /rows and a fixed amount
+ * for values; no point is ever held whole. All sums are fp64.
  *
  * Verdicts. A point is *identical* when every bit of every paired value is equal (two NaNs are
  * equal, +0 and -0 are not), *within limits* when it is not but keeps every static limit that was
@@ -28,14 +29,24 @@
 
 #include <stdio.h>
 
+/* Static limits; those that are given must all be kept. 0: no such limit. */
+typedef struct sonde_diff_limits {
+    double atol, rtol; /* every |a - b| <= atol + rtol |b|; both 0: no such limit */
+    double max_rel_l2; /* of the point */
+    double min_cosine; /* of the point */
+    double max_ulp;    /* every distance in units of the coarser stored dtype's last place */
+} sonde_diff_limits;
+
 typedef struct sonde_diff_options {
     uint32_t struct_size;
     const char *waive;  /* names of model, points, rows, tokens, dtype, vocabulary; commas */
-    const char *points; /* globs (* ? and brace lists), commas; NULL: all points and tables */
-    double atol, rtol;  /* every |a - b| <= atol + rtol |b|; both 0: no such limit */
-    double max_rel_l2;  /* of a point; 0: no such limit */
-    double min_cosine;  /* of a point; 0: no such limit */
-    bool json;          /* for the caller: which of the two printers */
+    const char *points; /* globs (* ? and brace lists), commas, of points, probe tables' paths and
+                         * columns; NULL: all */
+    sonde_diff_limits limits; /* of every point and table */
+    /* "GLOBS:KEY=X,KEY=X": limits of some; the keys are those of the table (atol, max-ulp, ...).
+     * A later one goes before an earlier one, and all before `limits`, key by key. */
+    sonde_option_list limit;
+    bool json; /* for the caller: which of the two printers */
 } sonde_diff_options;
 
 /* What a person may type, for sonde/options.h. */
@@ -59,6 +70,9 @@ typedef struct sonde_diff_metrics {
     double max_abs;    /* of a - b, finite pairs; as all below */
     double rel_l2;     /* |a - b| / |b|; infinite when b is 0 and a is not */
     double cosine;     /* 1 when both are 0, 0 when one is */
+    double max_ulp;    /* distances of finite pairs in the coarser stored dtype, to which the */
+    double mean_ulp;   /* finer value is rounded; integers: a - b */
+    int64_t ulp_above_1;
 } sonde_diff_metrics;
 
 typedef struct sonde_diff_place {
@@ -72,7 +86,8 @@ typedef struct sonde_diff_place {
     double a, b;      /* the two values (places of elements only) */
 } sonde_diff_place;
 
-/* One point, or one probe table ("rows" is then 0 and `worst` absent). */
+/* One point; or one table: of a probe, by its path below /probes (`rows` is then 0 and `worst`
+ * absent), or a column of /rows, as "/rows/logprob". */
 typedef struct sonde_diff_point {
     char *name; /* printable: odd bytes are \xNN */
     sonde_diff_verdict verdict;
@@ -81,6 +96,7 @@ typedef struct sonde_diff_point {
     bool ragged;
     sonde_dtype stored_a, stored_b; /* SONDE_DTYPE_NONE: not in that file */
     double floor;                   /* rounding floor of the coarser of the two */
+    sonde_diff_limits limits;       /* that it was judged by */
     int64_t rows, rows_only_a, rows_only_b;
     int64_t rows_misfit; /* ragged rows of unequal length or first key */
     sonde_diff_metrics metrics;

@@ -15,11 +15,20 @@ const sonde_option sonde_diff_options_table[] = {
             "let these pass: model, points, rows, tokens, dtype, vocabulary (commas)")},
     {.name = "points",
      OPTION(points, TEXT, 0, "SEL", "only points that match these globs (commas, {a,b})")},
-    {.name = "atol", OPTION(atol, FLOAT, 1e300, "X", "limit: every |a-b| <= atol + rtol |b|")},
-    {.name = "rtol", OPTION(rtol, FLOAT, 1e300, "X", "limit: every |a-b| <= atol + rtol |b|")},
+    {.name = "atol",
+     OPTION(limits.atol, FLOAT, 1e300, "X", "limit: every |a-b| <= atol + rtol |b|")},
+    {.name = "rtol",
+     OPTION(limits.rtol, FLOAT, 1e300, "X", "limit: every |a-b| <= atol + rtol |b|")},
     {.name = "max-rel-l2",
-     OPTION(max_rel_l2, FLOAT, 1e300, "X", "limit: |a-b| / |b| of every point")},
-    {.name = "min-cosine", OPTION(min_cosine, FLOAT, 1, "X", "limit: cosine of every point")},
+     OPTION(limits.max_rel_l2, FLOAT, 1e300, "X", "limit: |a-b| / |b| of every point")},
+    {.name = "min-cosine",
+     OPTION(limits.min_cosine, FLOAT, 1, "X", "limit: cosine of every point")},
+    {.name = "max-ulp",
+     OPTION(limits.max_ulp, FLOAT, 1e300, "X",
+            "limit: every |a-b| in units in the last place of the coarser stored dtype")},
+    {.name = "limit",
+     OPTION(limit, LIST, 0, "SEL:KEY=X,...",
+            "limits of some points, by the five names above (repeatable; the last that matches)")},
     {.name = "json", OPTION(json, FLAG, 0, NULL, "print JSON")},
     {.name = NULL},
 };
@@ -61,11 +70,6 @@ static void collect_facts(diff_context *ctx)
         set_fact(ctx->report, facts[i].name, sonde_reader_attr(ctx->a.reader, facts[i].attr),
                  sonde_reader_attr(ctx->b.reader, facts[i].attr), facts[i].waiver,
                  facts[i].decides);
-    const char *a = sonde_reader_manifest(ctx->a.reader);
-    const char *b = sonde_reader_manifest(ctx->b.reader);
-    bool same = a && b && strcmp(a, b) == 0;
-    set_fact(ctx->report, "manifest", a ? "present" : NULL,
-             !b ? NULL : same || !a ? "present" : "present, another text", 0, false);
 }
 
 static sonde_status match(diff_context *ctx, sonde_error *err)
@@ -109,9 +113,10 @@ static void judge(sonde_diff_report *report)
 {
     const diff_matching *m = &report->matching;
     bool rows = !(report->waived & DIFF_WAIVE_ROWS), tokens = !(report->waived & DIFF_WAIVE_TOKENS);
-    int64_t compared = 0;
+    int64_t compared = 0, no_values = 0, tables = report->n_tables - report->n_columns;
     count_list(report, report->points, report->n_points, "points", &compared);
-    count_list(report, report->tables, report->n_tables, "probe tables", &compared);
+    count_list(report, report->tables, tables, "probe tables", &compared);
+    count_list(report, report->tables + tables, report->n_columns, "columns of /rows", &no_values);
     for (int32_t i = 0; i < report->n_facts; i++)
         if (report->facts[i].fails) add_reason(report, "%s differs", report->facts[i].name);
     if (rows && (m->sequences_only_a > 0 || m->sequences_only_b > 0))
@@ -136,13 +141,16 @@ static sonde_status compare(diff_context *ctx, const char *a, const char *b, son
     SONDE_TRY(copy_text(a, &ctx->report->path_a, err));
     SONDE_TRY(copy_text(b, &ctx->report->path_b, err));
     SONDE_TRY(diff_waive_parse(ctx->options->waive, &ctx->report->waived, err));
-    if (ctx->options->points) SONDE_TRY(diff_glob_check(ctx->options->points, err));
+    if (ctx->options->points) SONDE_TRY(diff_glob_check("--points", ctx->options->points, err));
+    SONDE_TRY(diff_limits_parse(&ctx->options->limit, &ctx->limit, &ctx->n_limit, err));
     SONDE_TRY(sonde_reader_open(a, &ctx->a.reader, err));
     SONDE_TRY(sonde_reader_open(b, &ctx->b.reader, err));
     collect_facts(ctx);
+    SONDE_TRY(diff_manifest_compare(ctx->a.reader, ctx->b.reader, &ctx->report->manifest, err));
     SONDE_TRY(match(ctx, err));
     SONDE_TRY(diff_points(ctx, err));
     SONDE_TRY(diff_tables(ctx, err));
+    SONDE_TRY(diff_columns(ctx, err));
     judge(ctx->report);
     return SONDE_OK;
 }
@@ -151,6 +159,7 @@ static void context_reset(diff_context *ctx)
 {
     diff_side_reset(&ctx->a);
     diff_side_reset(&ctx->b);
+    diff_limits_free(ctx->limit, ctx->n_limit);
     free(ctx->peer);
     free(ctx->inverse);
     free(ctx->values_a);
@@ -169,6 +178,7 @@ sonde_status sonde_diff_run(const char *a, const char *b, const sonde_diff_optio
     ctx.options = options ? options : &defaults;
     ctx.report->options = *ctx.options;
     ctx.report->options.waive = ctx.report->options.points = NULL;
+    ctx.report->options.limit.count = 0;
     sonde_status status = compare(&ctx, a, b, err);
     context_reset(&ctx);
     if (status != SONDE_OK) {

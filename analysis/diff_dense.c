@@ -37,6 +37,7 @@ static sonde_status load_rows(diff_context *ctx, sonde_reader *reader, int64_t p
 {
     const float *values = ctx->staging;
     int64_t elements = n * info->width;
+    if (point < 0) return diff_column_read(reader, point, first, n, ctx->staging, dst, err);
     if (needs_raw(info->stored)) {
         SONDE_TRY(sonde_reader_read_raw(reader, point, first, n, ctx->staging, err));
         widen_raw(info->stored, ctx->staging, elements, dst);
@@ -83,8 +84,8 @@ sonde_status diff_dense(diff_context *ctx, int64_t ia, int64_t ib, diff_accumula
 {
     sonde_point_info a, b;
     diff_pairs pairs;
-    SONDE_TRY(sonde_reader_point(ctx->a.reader, ia, &a, err));
-    SONDE_TRY(sonde_reader_point(ctx->b.reader, ib, &b, err));
+    SONDE_TRY(diff_source_info(ctx->a.reader, ia, &a, err));
+    SONDE_TRY(diff_source_info(ctx->b.reader, ib, &b, err));
     if (a.width <= 0) return SONDE_OK;
     SONDE_TRY(diff_buffers_reserve(ctx, a.width, err));
     int64_t most = ctx->capacity / a.width;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_selected(const diff_context *ctx, const char *name)
+bool diff_is_selected(const diff_context *ctx, const char *name)
 {
     return !ctx->options->points || diff_glob_match(ctx->options->points, name);
 }
@@ -44,7 +44,7 @@ static sonde_status fill_places(diff_context *ctx, int64_t ia, const sonde_point
 {
     uint64_t row = 0;
     if (acc->first_row < 0) return SONDE_OK;
-    SONDE_TRY(sonde_reader_rowmap(ctx->a.reader, ia, acc->first_row, 1, &row, err));
+    SONDE_TRY(diff_source_rowmap(ctx->a.reader, ia, acc->first_row, 1, &row, err));
     SONDE_TRY(diff_place_fill(ctx, (int64_t)row, &point->first, err));
     point->first.a = acc->first_a;
     point->first.b = acc->first_b;
@@ -55,50 +55,53 @@ static sonde_status fill_places(diff_context *ctx, int64_t ia, const sonde_point
         diff_place_index(a->shape, a->n_dims, acc->first_element, &point->first);
     if (acc->worst_row < 0) return SONDE_OK;
     point->worst_rel_l2 = acc->worst_rel_l2;
-    SONDE_TRY(sonde_reader_rowmap(ctx->a.reader, ia, acc->worst_row, 1, &row, err));
+    SONDE_TRY(diff_source_rowmap(ctx->a.reader, ia, acc->worst_row, 1, &row, err));
     return diff_place_fill(ctx, (int64_t)row, &point->worst, err);
 }
 
-/* From what was compared and what was not to the verdict of a point. */
-static void judge_point(const diff_context *ctx, sonde_diff_point *point)
+/* From what was compared and what was not to the verdict of a point. Unmatched rows are the fault
+ * of points, not of columns too. */
+static void judge_point(const diff_context *ctx, bool is_column, sonde_diff_point *point)
 {
     unsigned waived = ctx->report->waived;
-    point->verdict = diff_judge(&point->metrics, ctx->options);
+    point->verdict = diff_judge(&point->metrics, &point->limits);
     if (point->rows == 0) point->verdict = SONDE_DIFF_EMPTY;
     if (point->rows_misfit > 0) point->verdict = SONDE_DIFF_DIFFERS;
     if (point->verdict == SONDE_DIFF_DIFFERS) point->fails = true;
     if (point->metrics.nonfinite > 0) diff_blame(point, false, "NaN or infinity on one side");
-    if (point->rows_misfit > 0) diff_blame(point, false, "ragged rows of unequal length or first key");
-    if (point->rows_only_a > 0 || point->rows_only_b > 0)
+    if (point->rows_misfit > 0)
+        diff_blame(point, false, "ragged rows of unequal length or first key");
+    if (!is_column && (point->rows_only_a > 0 || point->rows_only_b > 0))
         diff_blame(point, waived & DIFF_WAIVE_ROWS, "unmatched rows");
     if (point->stored_a != point->stored_b)
         diff_blame(point, waived & DIFF_WAIVE_DTYPE, "stored dtypes differ");
 }
 
-static sonde_status compare_point(diff_context *ctx, int64_t ia, int64_t ib,
-                                  sonde_diff_point *point, sonde_error *err)
+sonde_status diff_compare_point(diff_context *ctx, int64_t ia, int64_t ib, sonde_diff_point *point,
+                                sonde_error *err)
 {
     sonde_point_info a, b;
     diff_accumulator acc;
-    SONDE_TRY(sonde_reader_point(ctx->a.reader, ia, &a, err));
-    SONDE_TRY(sonde_reader_point(ctx->b.reader, ib, &b, err));
-    double floor_a = diff_rounding_floor(a.stored), floor_b = diff_rounding_floor(b.stored);
+    SONDE_TRY(diff_source_info(ctx->a.reader, ia, &a, err));
+    SONDE_TRY(diff_source_info(ctx->b.reader, ib, &b, err));
+    sonde_dtype unit = diff_coarser(a.stored, b.stored);
     point->stored_a = a.stored;
     point->stored_b = b.stored;
     point->ragged = a.ragged;
-    point->floor = floor_a > floor_b ? floor_a : floor_b;
+    point->floor = diff_rounding_floor(unit);
+    diff_limits_of(&ctx->options->limits, ctx->limit, ctx->n_limit, a.name, &point->limits);
     if (!shapes_fit(&a, &b)) {
         diff_blame(point, ctx->report->waived & DIFF_WAIVE_POINTS, "shapes of a row differ");
         return SONDE_OK;
     }
-    diff_accumulator_init(&acc, ctx->options->atol, ctx->options->rtol);
+    diff_accumulator_init(&acc, &point->limits, unit);
     SONDE_TRY(diff_inverse_load(ctx, ib, &b, err));
     SONDE_TRY(a.ragged ? diff_ragged(ctx, ia, ib, &acc, point, err)
                        : diff_dense(ctx, ia, ib, &acc, point, err));
     diff_sums_metrics(&acc.total, &point->metrics);
     point->rows_only_a = a.rows - point->rows;
     point->rows_only_b = b.rows - point->rows;
-    judge_point(ctx, point);
+    judge_point(ctx, ia < 0, point);
     return fill_places(ctx, ia, &a, &acc, point, err);
 }
 
@@ -110,13 +113,13 @@ static sonde_status points_of_a(diff_context *ctx, sonde_error *err)
         sonde_point_info info;
         sonde_diff_point *point;
         SONDE_TRY(sonde_reader_point(ctx->a.reader, ia, &info, err));
-        if (!is_selected(ctx, info.name)) continue;
+        if (!diff_is_selected(ctx, info.name)) continue;
         SONDE_TRY(diff_list_add(report->points, &report->n_points, info.name, &point, err));
         point->stored_a = info.stored;
         point->ragged = info.ragged;
         int64_t ib = sonde_reader_find(ctx->b.reader, info.name);
         if (ib >= 0)
-            SONDE_TRY(compare_point(ctx, ia, ib, point, err));
+            SONDE_TRY(diff_compare_point(ctx, ia, ib, point, err));
         else
             diff_blame(point, report->waived & DIFF_WAIVE_POINTS, "only in the first file");
     }
@@ -130,7 +133,7 @@ static sonde_status points_of_b(diff_context *ctx, sonde_error *err)
         sonde_point_info info;
         sonde_diff_point *point;
         SONDE_TRY(sonde_reader_point(ctx->b.reader, ib, &info, err));
-        if (!is_selected(ctx, info.name) || sonde_reader_find(ctx->a.reader, info.name) >= 0)
+        if (!diff_is_selected(ctx, info.name) || sonde_reader_find(ctx->a.reader, info.name) >= 0)
             continue;
         SONDE_TRY(diff_list_add(report->points, &report->n_points, info.name, &point, err));
         point->stored_b = info.stored;

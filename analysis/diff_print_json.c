@@ -47,6 +47,20 @@ static json_t *facts_json(const sonde_diff_report *report)
     return list;
 }
 
+static json_t *manifest_json(const diff_manifest *m)
+{
+    json_t *list = json_array();
+    if (!m->compared) {
+        json_decref(list);
+        return json_null();
+    }
+    for (int64_t i = 0; i < m->count && i < DIFF_OPTIONS; i++)
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "key", m->first[i].key, "a",
+                                              text_or_null(m->first[i].a), "b",
+                                              text_or_null(m->first[i].b)));
+    return json_pack("{s:I, s:o}", "differences", (json_int_t)m->count, "first", list);
+}
+
 static json_t *place_json(const sonde_diff_place *place)
 {
     json_t *index, *object;
@@ -84,25 +98,36 @@ static json_t *worst_json(const sonde_diff_point *p)
     return object;
 }
 
+static json_t *limits_json(const sonde_diff_limits *l)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "atol", number(l->atol), "rtol", number(l->rtol),
+                     "max_rel_l2", number(l->max_rel_l2), "min_cosine", number(l->min_cosine),
+                     "max_ulp", number(l->max_ulp));
+}
+
 static json_t *metrics_json(const sonde_diff_metrics *m)
 {
     if (m->elements == 0) return json_null();
-    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "elements", (json_int_t)m->elements,
-                     "unequal", (json_int_t)m->unequal, "nonfinite", (json_int_t)m->nonfinite,
-                     "over", (json_int_t)m->over, "max_abs", number(m->max_abs), "rel_l2",
-                     number(m->rel_l2), "cosine", number(m->cosine));
+    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "elements",
+                     (json_int_t)m->elements, "unequal", (json_int_t)m->unequal, "nonfinite",
+                     (json_int_t)m->nonfinite, "over", (json_int_t)m->over, "max_abs",
+                     number(m->max_abs), "rel_l2", number(m->rel_l2), "cosine", number(m->cosine),
+                     "max_ulp", number(m->max_ulp), "mean_ulp", number(m->mean_ulp), "ulp_above_1",
+                     (json_int_t)m->ulp_above_1);
 }
 
 static json_t *point_json(const sonde_diff_point *p)
 {
-    return json_pack("{s:o, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+    return json_pack("{s:o, s:s, s:b, s:o, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, "
+                     "s:o}",
                      "name", json_string(p->name), "verdict", sonde_diff_verdict_name(p->verdict),
                      "fails", p->fails, "why", text_or_null(p->why), "ragged", p->ragged,
                      "stored_a", dtype_or_null(p->stored_a), "stored_b",
-                     dtype_or_null(p->stored_b), "floor", number(p->floor), "rows",
-                     (json_int_t)p->rows, "rows_only_a", (json_int_t)p->rows_only_a, "rows_only_b",
-                     (json_int_t)p->rows_only_b, "rows_misfit", (json_int_t)p->rows_misfit,
-                     "metrics", metrics_json(&p->metrics), "first", first_json(&p->first), "worst",
+                     dtype_or_null(p->stored_b), "floor", number(p->floor), "limits",
+                     limits_json(&p->limits), "rows", (json_int_t)p->rows, "rows_only_a",
+                     (json_int_t)p->rows_only_a, "rows_only_b", (json_int_t)p->rows_only_b,
+                     "rows_misfit", (json_int_t)p->rows_misfit, "metrics",
+                     metrics_json(&p->metrics), "first", first_json(&p->first), "worst",
                      worst_json(p));
 }
 
@@ -141,15 +166,14 @@ static json_t *waived_json(unsigned waived)
 
 static json_t *report_json(const sonde_diff_report *r)
 {
-    const sonde_diff_options *o = &r->options;
-    return json_pack(
-        "{s:s, s:i, s:o, s:o, s:s, s:o, s:{s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:o, s:o}",
-        "format", "sonde-diff", "version", 1, "a", printable(r->path_a), "b",
-        printable(r->path_b), "verdict", diff_verdict_text(r), "reason", text_or_null(r->reason),
-        "limits", "atol", number(o->atol), "rtol", number(o->rtol), "max_rel_l2",
-        number(o->max_rel_l2), "min_cosine", number(o->min_cosine), "waived",
-        waived_json(r->waived), "facts", facts_json(r), "matching", matching_json(&r->matching),
-        "points", list_json(r->points, r->n_points), "tables", list_json(r->tables, r->n_tables));
+    return json_pack("{s:s, s:i, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "format", "sonde-diff", "version", 1, "a", printable(r->path_a), "b",
+                     printable(r->path_b), "verdict", diff_verdict_text(r), "reason",
+                     text_or_null(r->reason), "limits", limits_json(&r->options.limits), "waived",
+                     waived_json(r->waived), "facts", facts_json(r), "manifest",
+                     manifest_json(&r->manifest), "matching", matching_json(&r->matching),
+                     "points", list_json(r->points, r->n_points), "tables",
+                     list_json(r->tables, r->n_tables));
 }
 
 sonde_status sonde_diff_print_json(const sonde_diff_report *report, FILE *out, sonde_error *err)

@@ -27,6 +27,20 @@ static void print_facts(const sonde_diff_report *report, FILE *out)
     }
 }
 
+static void print_manifest(const diff_manifest *m, FILE *out)
+{
+    if (!m->compared) return;
+    if (m->count == 0) {
+        fprintf(out, "%-11s same\n", "manifest");
+        return;
+    }
+    fprintf(out, "%-11s %" PRId64 " options differ (told, not judged)\n", "manifest", m->count);
+    for (int64_t i = 0; i < m->count && i < DIFF_OPTIONS; i++)
+        fprintf(out, "  %s: %s against %s\n", m->first[i].key,
+                m->first[i].a[0] ? m->first[i].a : "nothing",
+                m->first[i].b[0] ? m->first[i].b : "nothing");
+}
+
 static void print_matching(const sonde_diff_report *report, FILE *out)
 {
     const diff_matching *m = &report->matching;
@@ -71,10 +85,10 @@ static void print_point(const sonde_diff_point *p, int width, FILE *out)
     const sonde_diff_metrics *m = &p->metrics;
     fprintf(out, "%-*s %-9s", width, p->name, stored_name(p, stored));
     if (m->elements > 0 || p->rows > 0)
-        fprintf(out, " %8" PRId64 " %12" PRId64 " %11" PRId64 " %10.3g %10.3g %10.7f", p->rows,
-                m->elements, m->unequal, m->max_abs, m->rel_l2, m->cosine);
+        fprintf(out, " %8" PRId64 " %12" PRId64 " %11" PRId64 " %10.3g %10.3g %10.3g %10.7f",
+                p->rows, m->elements, m->unequal, m->max_abs, m->max_ulp, m->rel_l2, m->cosine);
     else
-        fprintf(out, " %8s %12s %11s %10s %10s %10s", "-", "-", "-", "-", "-", "-");
+        fprintf(out, " %8s %12s %11s %10s %10s %10s %10s", "-", "-", "-", "-", "-", "-", "-");
     fprintf(out, "  %s", sonde_diff_verdict_name(p->verdict));
     if (p->why[0]) fprintf(out, " (%s)", p->why);
     fputc('\n', out);
@@ -87,8 +101,8 @@ static void print_list(const char *title, const sonde_diff_point *list, int64_t 
     for (int64_t i = 0; i < n; i++)
         if (strlen(list[i].name) < 60 && (int)strlen(list[i].name) > width)
             width = (int)strlen(list[i].name);
-    fprintf(out, "\n%-*s %-9s %8s %12s %11s %10s %10s %10s  %s\n", width, title, "stored", "rows",
-            "elements", "unequal", "max|a-b|", "rel L2", "cosine", "verdict");
+    fprintf(out, "\n%-*s %-9s %8s %12s %11s %10s %10s %10s %10s  %s\n", width, title, "stored",
+            "rows", "elements", "unequal", "max|a-b|", "max ULP", "rel L2", "cosine", "verdict");
     for (int64_t i = 0; i < n; i++) print_point(&list[i], width, out);
 }
 
@@ -110,8 +124,10 @@ static void print_first(const sonde_diff_point *list, int64_t n, const char *wha
     if (p->floor > 0)
         fprintf(out, "  relative L2 is %.3g rounding floors (%.3g, %s)\n",
                 p->metrics.rel_l2 / p->floor, p->floor,
-                sonde_dtype_name(p->floor == diff_rounding_floor(p->stored_a) ? p->stored_a
-                                                                              : p->stored_b));
+                sonde_dtype_name(diff_coarser(p->stored_a, p->stored_b)));
+    if (p->metrics.max_ulp > 0)
+        fprintf(out, "  units in the last place: mean %.3g, most %.6g, above 1: %" PRId64 "\n",
+                p->metrics.mean_ulp, p->metrics.max_ulp, p->metrics.ulp_above_1);
     if (p->metrics.nonfinite > 0)
         fprintf(out, "  NaN or infinity on one side only: %" PRId64 " elements\n",
                 p->metrics.nonfinite);
@@ -139,11 +155,12 @@ sonde_status sonde_diff_print_text(const sonde_diff_report *report, FILE *out, s
 {
     fprintf(out, "a           %s\nb           %s (reference)\n", report->path_a, report->path_b);
     print_facts(report, out);
+    print_manifest(&report->manifest, out);
     print_matching(report, out);
     print_list("point", report->points, report->n_points, out);
-    print_list("probe table", report->tables, report->n_tables, out);
+    print_list("table", report->tables, report->n_tables, out);
     print_first(report->points, report->n_points, "point", out);
-    print_first(report->tables, report->n_tables, "probe table", out);
+    print_first(report->tables, report->n_tables, "table", out);
     fprintf(out, "\nverdict: %s%s%s\n", diff_verdict_text(report), report->reason[0] ? ": " : "",
             report->reason);
     if (ferror(out)) return sonde_fail(err, SONDE_IO, "diff: the report could not be written");

@@ -19,7 +19,7 @@ sonde_status diff_inverse_load(diff_context *ctx, int64_t point, const sonde_poi
     for (int64_t i = 0; i < ctx->b.rows.count; i++) ctx->inverse[i] = -1;
     for (int64_t first = 0; first < info->rows; first += DIFF_CHUNK_ROWS) {
         int64_t n = info->rows - first < DIFF_CHUNK_ROWS ? info->rows - first : DIFF_CHUNK_ROWS;
-        SONDE_TRY(sonde_reader_rowmap(ctx->b.reader, point, first, n, map, err));
+        SONDE_TRY(diff_source_rowmap(ctx->b.reader, point, first, n, map, err));
         for (int64_t i = 0; i < n; i++) {
             if (map[i] >= (uint64_t)ctx->b.rows.count) return bad_row(&ctx->b, info, map[i], err);
             ctx->inverse[map[i]] = first + i;
@@ -32,7 +32,7 @@ sonde_status diff_pairs_load(diff_context *ctx, int64_t point, const sonde_point
                              int64_t first, int64_t n, diff_pairs *pairs, sonde_error *err)
 {
     pairs->n = n;
-    SONDE_TRY(sonde_reader_rowmap(ctx->a.reader, point, first, n, pairs->rows_a, err));
+    SONDE_TRY(diff_source_rowmap(ctx->a.reader, point, first, n, pairs->rows_a, err));
     for (int64_t i = 0; i < n; i++) {
         if (pairs->rows_a[i] >= (uint64_t)ctx->a.rows.count)
             return bad_row(&ctx->a, info, pairs->rows_a[i], err);

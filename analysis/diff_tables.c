@@ -40,7 +40,7 @@ static void judge_table(const diff_context *ctx, const sonde_table_info *a,
                         const diff_accumulator *acc, sonde_diff_point *table)
 {
     diff_sums_metrics(&acc->total, &table->metrics);
-    table->verdict = diff_judge(&table->metrics, ctx->options);
+    table->verdict = diff_judge(&table->metrics, &table->limits);
     if (table->verdict == SONDE_DIFF_DIFFERS) table->fails = true;
     if (table->metrics.nonfinite > 0) diff_blame(table, false, "NaN or infinity on one side");
     if (table->stored_a != table->stored_b)
@@ -60,7 +60,7 @@ static sonde_status compare_values(diff_context *ctx, int64_t ia, int64_t ib,
     SONDE_TRY(diff_buffers_reserve(ctx, n, err));
     SONDE_TRY(sonde_reader_table_read(ctx->a.reader, ia, ctx->values_a, err));
     SONDE_TRY(sonde_reader_table_read(ctx->b.reader, ib, ctx->values_b, err));
-    diff_accumulator_init(&acc, ctx->options->atol, ctx->options->rtol);
+    diff_accumulator_init(&acc, &table->limits, diff_coarser(table->stored_a, table->stored_b));
     diff_row_begin(&acc, 0);
     diff_row_add(&acc, ctx->values_a, ctx->values_b, n, 0);
     diff_row_end(&acc);
@@ -80,9 +80,9 @@ static sonde_status compare_table(diff_context *ctx, int64_t ia, const sonde_tab
         return SONDE_OK;
     }
     SONDE_TRY(sonde_reader_table(ctx->b.reader, ib, &b, err));
-    double floor_a = diff_rounding_floor(a->dtype), floor_b = diff_rounding_floor(b.dtype);
     table->stored_b = b.dtype;
-    table->floor = floor_a > floor_b ? floor_a : floor_b;
+    table->floor = diff_rounding_floor(diff_coarser(a->dtype, b.dtype));
+    diff_limits_of(&ctx->options->limits, ctx->limit, ctx->n_limit, a->path, &table->limits);
     if (!dims_equal(a, &b) || n < 0) {
         diff_blame(table, waived, n < 0 ? "too big to be compared" : "shapes differ");
         return SONDE_OK;
@@ -97,7 +97,8 @@ static sonde_status tables_of_b(diff_context *ctx, sonde_error *err)
         sonde_table_info info;
         sonde_diff_point *table;
         SONDE_TRY(sonde_reader_table(ctx->b.reader, i, &info, err));
-        if (find_table(ctx->a.reader, info.path) >= 0) continue;
+        if (!diff_is_selected(ctx, info.path) || find_table(ctx->a.reader, info.path) >= 0)
+            continue;
         SONDE_TRY(diff_list_add(report->tables, &report->n_tables, info.path, &table, err));
         table->stored_b = info.dtype;
         diff_blame(table, report->waived & DIFF_WAIVE_POINTS, "only in the second file");
@@ -109,14 +110,14 @@ sonde_status diff_tables(diff_context *ctx, sonde_error *err)
 {
     sonde_diff_report *report = ctx->report;
     int64_t na = sonde_reader_table_count(ctx->a.reader);
-    int64_t most = na + sonde_reader_table_count(ctx->b.reader);
+    int64_t most = na + sonde_reader_table_count(ctx->b.reader) - DIFF_COLUMN_LOGPROB;
     SONDE_TRY(diff_alloc((size_t)most, sizeof *report->tables, "the tables",
                          &report->tables, err));
-    if (ctx->options->points) return SONDE_OK;
     for (int64_t i = 0; i < na; i++) {
         sonde_table_info info;
         sonde_diff_point *table;
         SONDE_TRY(sonde_reader_table(ctx->a.reader, i, &info, err));
+        if (!diff_is_selected(ctx, info.path)) continue;
         SONDE_TRY(diff_list_add(report->tables, &report->n_tables, info.path, &table, err));
         SONDE_TRY(compare_table(ctx, i, &info, table, err));
     }

@@ -112,7 +112,7 @@ bool diff_glob_match(const char *globs, const char *name)
     }
 }
 
-sonde_status diff_glob_check(const char *globs, sonde_error *err)
+sonde_status diff_glob_check(const char *option, const char *globs, sonde_error *err)
 {
     int depth = 0, stars = 0;
     for (const char *at = globs; *at; at++) {
@@ -124,9 +124,9 @@ sonde_status diff_glob_check(const char *globs, sonde_error *err)
     }
     if (depth == 0 && stars <= 8) return SONDE_OK;
     return sonde_fail(err, SONDE_USAGE,
-                      "--points %.200s: expected globs with paired braces (at most %d deep) and at "
-                      "most 8 stars each",
-                      globs, DIFF_GLOB_DEPTH);
+                      "%s %.200s: expected globs with paired braces (at most %d deep) and at most "
+                      "8 stars each",
+                      option, globs, DIFF_GLOB_DEPTH);
 }
 
 /* Length of the valid UTF-8 character at bytes[0..n), 0 when it is broken or a control. */

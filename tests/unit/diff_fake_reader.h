@@ -29,12 +29,13 @@ struct sonde_reader {
     int64_t n_rows, n_sequences, n_points, n_tables;
     uint64_t sequence[FAKE_MAX];
     uint32_t position[FAKE_MAX], token[FAKE_MAX];
+    uint8_t phase[FAKE_MAX], segment[FAKE_MAX];
+    float logprob[FAKE_MAX];
     sonde_sequence_info sequences[FAKE_MAX];
     uint32_t run[FAKE_MAX][FAKE_MAX];
     int64_t run_length[FAKE_MAX];
     fake_point points[3];
     fake_table tables[2];
 };
-
 
 #endif

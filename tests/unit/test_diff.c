@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-/* --- the reader in memory ------------------------------------------------------------------------ */
+/* --- the reader in memory --- */
 
 typedef struct fake_pair {
     sonde_reader a, b;
@@ -109,9 +109,14 @@ sonde_status sonde_reader_rows_read(sonde_reader *r, int64_t first, int64_t n,
                                     const sonde_row_columns *columns, sonde_error *err)
 {
     (void)err;
-    memcpy(columns->sequence, r->sequence + first, (size_t)n * sizeof *r->sequence);
-    memcpy(columns->position, r->position + first, (size_t)n * sizeof *r->position);
-    memcpy(columns->token, r->token + first, (size_t)n * sizeof *r->token);
+#define FAKE_COLUMN(name)                                                                          \
+    if (columns->name) memcpy(columns->name, r->name + first, (size_t)n * sizeof *r->name)
+    FAKE_COLUMN(sequence);
+    FAKE_COLUMN(position);
+    FAKE_COLUMN(token);
+    FAKE_COLUMN(phase);
+    FAKE_COLUMN(segment);
+    FAKE_COLUMN(logprob);
     return SONDE_OK;
 }
 
@@ -157,7 +162,7 @@ sonde_status sonde_reader_table_read(sonde_reader *r, int64_t index, double *dst
     return SONDE_OK;
 }
 
-/* --- captures ------------------------------------------------------------------------------------ */
+/* --- captures --- */
 
 /* Two sequences of 3 and 2 rows; p of shape [2, 2], ragged g of 2 heads; one probe table. */
 static void make_capture(sonde_reader *r, const char *path)
@@ -173,6 +178,7 @@ static void make_capture(sonde_reader *r, const char *path)
         r->sequence[i] = i < 3 ? 0 : 1;
         r->position[i] = positions[i];
         r->token[i] = tokens[i];
+        r->logprob[i] = positions[i] ? -1.5f : NAN;
         r->run[i < 3 ? 0 : 1][positions[i]] = tokens[i];
     }
     r->run_length[0] = 3;
@@ -265,6 +271,7 @@ static void test_run_follows_ids_and_rowmaps(void **state)
         b->sequence[i] = i < 2 ? 0 : 1;
         b->position[i] = saved.position[order[i]];
         b->token[i] = saved.token[order[i]];
+        b->logprob[i] = saved.logprob[order[i]];
         memcpy(b->points[0].values + 4 * i, saved.points[0].values + 4 * order[i],
                4 * sizeof(float));
     }
@@ -386,7 +393,7 @@ static void test_run_ragged_and_nonfinite(void **state)
     (void)state;
     sonde_diff_options options;
     sonde_diff_options_init(&options);
-    options.atol = 1e30;
+    options.limits.atol = 1e30;
     files->b.points[1].first_key[4] = 1;
     sonde_diff_report *report = run(&options, SONDE_DIFFERS);
     assert_int_equal(report->points[1].rows_misfit, 1);
@@ -441,6 +448,60 @@ static void test_run_tables(void **state)
     expect(NULL, SONDE_DIFFERS, "1 of 1 probe tables fail");
 }
 
+static void test_run_columns(void **state)
+{
+    (void)state;
+    files->b.logprob[4] = -1.25f;
+    files->b.phase[2] = 1;
+    expect(NULL, SONDE_DIFFERS, "2 of 3 columns of /rows fail");
+    sonde_diff_options options;
+    sonde_diff_options_init(&options);
+    options.limits.atol = 0.25;
+    options.limit = (sonde_option_list){1, {"/rows/phase:atol=1"}};
+    sonde_diff_report *report = run(&options, SONDE_OK);
+    assert_int_equal(report->n_tables, 4);
+    const sonde_diff_point *t = sonde_diff_report_table(report, 3);
+    assert_string_equal(t->name, "/rows/logprob");
+    assert_int_equal(t->metrics.unequal, 1);
+    assert_int_equal(t->first.sequence, 1);
+    assert_int_equal(t->first.position, 1);
+    assert_true(t->first.a == -1.5 && t->first.b == -1.25);
+    sonde_diff_report_destroy(&report);
+    options.points = "blocks.*,moments/*";
+    options.limits.atol = 0;
+    report = run(&options, SONDE_OK);
+    assert_int_equal(report->n_tables, 1);
+    sonde_diff_report_destroy(&report);
+
+    files->b.phase[2] = 0;
+    for (int i = 0; i < 5; i++) files->b.logprob[i] = NAN; /* not computed: no mismatch */
+    expect(NULL, SONDE_OK, "");
+    files->a.n_points = files->a.n_tables = 0; /* columns alone are nothing */
+    expect("points", SONDE_NOTHING, "");
+}
+
+static void test_run_manifest(void **state)
+{
+    (void)state;
+    files->a.manifest = "{\"model\": \"m\", \"options\": {\"seed\": 1, \"as\": [\"f32\"]}}";
+    files->b.manifest =
+        "{\"options\": {\"as\": [\"f32\"], \"seed\": 2, \"k\": 3}, \"model\": \"m\"}";
+    sonde_diff_report *report = run(NULL, SONDE_OK);
+    const diff_manifest *m = &report->manifest;
+    assert_true(m->compared);
+    assert_int_equal(m->count, 2);
+    assert_string_equal(m->first[0].key, "options.seed");
+    assert_string_equal(m->first[0].a, "1");
+    assert_string_equal(m->first[0].b, "2");
+    assert_string_equal(m->first[1].key, "options.k");
+    assert_string_equal(m->first[1].a, "");
+    sonde_diff_report_destroy(&report);
+    files->b.manifest = "[]";
+    sonde_error err = {0};
+    assert_int_equal(sonde_diff_run("a", "b", NULL, &report, &err), SONDE_BAD_CAPTURE);
+    assert_non_null(strstr(err.message, "b: /manifest: expected a JSON object"));
+}
+
 static void test_print_json_has_the_schema(void **state)
 {
     (void)state;
@@ -474,7 +535,7 @@ static void test_print_json_has_the_schema(void **state)
     sonde_diff_report_destroy(&report);
 }
 
-/* --- pure functions ------------------------------------------------------------------------------ */
+/* --- pure functions --- */
 
 static void test_metrics(void **state)
 {
@@ -498,7 +559,8 @@ static void test_metrics(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         diff_accumulator acc;
         sonde_diff_metrics m;
-        diff_accumulator_init(&acc, 0.5, 0.1);
+        const sonde_diff_limits limits = {.atol = 0.5, .rtol = 0.1};
+        diff_accumulator_init(&acc, &limits, SONDE_DTYPE_F32);
         diff_row_begin(&acc, 0);
         diff_row_add(&acc, cases[i].a, cases[i].b, 1, 0);
         diff_row_add(&acc, cases[i].a + 1, cases[i].b + 1, 1, 1);
@@ -518,31 +580,101 @@ static void test_judge(void **state)
 {
     (void)state;
     const sonde_diff_metrics bad = {
-        .elements = 9, .unequal = 1, .over = 1, .max_abs = 1, .rel_l2 = 0.01, .cosine = 0.99};
+        .elements = 9, .unequal = 1, .over = 1, .max_abs = 1, .rel_l2 = 0.01, .cosine = 0.99,
+        .max_ulp = 3};
     static const struct {
-        double atol, max_rel_l2, min_cosine;
+        double atol, max_rel_l2, min_cosine, max_ulp;
         sonde_diff_verdict expected;
     } cases[] = {
-        {0, 0, 0, SONDE_DIFF_DIFFERS},     {1, 0, 0, SONDE_DIFF_DIFFERS},
-        {0, 0.01, 0, SONDE_DIFF_WITHIN},   {0, 0.009, 0, SONDE_DIFF_DIFFERS},
-        {0, 0, 0.99, SONDE_DIFF_WITHIN},   {0, 0, 0.991, SONDE_DIFF_DIFFERS},
-        {0, 0.5, 0.991, SONDE_DIFF_DIFFERS},
+        {0, 0, 0, 0, SONDE_DIFF_DIFFERS},    {1, 0, 0, 0, SONDE_DIFF_DIFFERS},
+        {0, 0.01, 0, 0, SONDE_DIFF_WITHIN},  {0, 0.009, 0, 0, SONDE_DIFF_DIFFERS},
+        {0, 0, 0.99, 0, SONDE_DIFF_WITHIN},  {0, 0, 0.991, 0, SONDE_DIFF_DIFFERS},
+        {0, 0, 0, 3, SONDE_DIFF_WITHIN},     {0, 0, 0, 2, SONDE_DIFF_DIFFERS},
+        {0, 0.5, 0.991, 0, SONDE_DIFF_DIFFERS},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        sonde_diff_options o;
-        sonde_diff_options_init(&o);
-        o.atol = cases[i].atol;
-        o.max_rel_l2 = cases[i].max_rel_l2;
-        o.min_cosine = cases[i].min_cosine;
+        const sonde_diff_limits o = {.atol = cases[i].atol,
+                                     .max_rel_l2 = cases[i].max_rel_l2,
+                                     .min_cosine = cases[i].min_cosine,
+                                     .max_ulp = cases[i].max_ulp};
         assert_int_equal(diff_judge(&bad, &o), cases[i].expected);
     }
-    sonde_diff_options o = {.max_rel_l2 = 1};
+    const sonde_diff_limits o = {.max_rel_l2 = 1};
     sonde_diff_metrics nan = bad;
     nan.rel_l2 = NAN;
     assert_int_equal(diff_judge(&nan, &o), SONDE_DIFF_DIFFERS);
     nan = bad;
     nan.nonfinite = 1;
     assert_int_equal(diff_judge(&nan, &o), SONDE_DIFF_DIFFERS);
+}
+
+static void test_ulp_distance(void **state)
+{
+    (void)state;
+    static const struct {
+        sonde_dtype unit;
+        double a, b, expected;
+    } cases[] = {
+        {SONDE_DTYPE_F32, 1.0, 1.0 + 0x1p-23, 1},
+        {SONDE_DTYPE_F32, 1.0, 1.0 - 0x1p-24, 1},
+        {SONDE_DTYPE_F32, 1.0, 2.0, 0x1p23},
+        {SONDE_DTYPE_F32, 0x1p-149, -0x1p-149, 2},
+        {SONDE_DTYPE_F32, 0.0, 0x1p-126, 0x1p23},
+        {SONDE_DTYPE_F32, 0.0, -0.0, 0},
+        {SONDE_DTYPE_F32, -0x1.fffffep127, 0x1.fffffep127, 2.0 * 0x7f7fffff},
+        {SONDE_DTYPE_BF16, 1.0, 1.0 + 0x1p-7, 1},
+        {SONDE_DTYPE_BF16, 1.0, 1.0 + 0x1p-9, 0}, /* rounded to bf16 first */
+        {SONDE_DTYPE_BF16, -3.0, -4.0, 64},
+        {SONDE_DTYPE_F16, 1.0, 1.0 + 0x1p-10, 1},
+        {SONDE_DTYPE_F16, 0x1p-24, 0x1p-14, 1023},
+        {SONDE_DTYPE_F64, 1.0, 1.0 + 0x1p-52, 1},
+        {SONDE_DTYPE_F64, 0x1p-1074, -0x1p-1074, 2},
+        {SONDE_DTYPE_I32, 7, -2, 9},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        double ab = diff_ulp_distance(cases[i].unit, cases[i].a, cases[i].b);
+        double ba = diff_ulp_distance(cases[i].unit, cases[i].b, cases[i].a);
+        if (ab != cases[i].expected || ba != ab)
+            fail_msg("%s: %a to %a: %g and %g, expected %g", sonde_dtype_name(cases[i].unit),
+                     cases[i].a, cases[i].b, ab, ba, cases[i].expected);
+    }
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    static const sonde_option_list texts = {
+        2, {"blocks.*.{q,k}:atol=1e-5,max-ulp=2", "blocks.1.*:max-ulp=0,min-cosine=0.5"}};
+    const sonde_diff_limits base = {.rtol = 3.0, .max_ulp = 9.0};
+    sonde_diff_limits got;
+    diff_limit *list = NULL;
+    int64_t n = 0;
+    assert_int_equal(diff_limits_parse(&texts, &list, &n, NULL), SONDE_OK);
+    diff_limits_of(&base, list, n, "logits", &got);
+    assert_memory_equal(&got, &base, sizeof got);
+    diff_limits_of(&base, list, n, "blocks.0.q", &got);
+    assert_true(got.atol == 1e-5 && got.rtol == 3.0 && got.max_ulp == 2.0);
+    diff_limits_of(&base, list, n, "blocks.1.k", &got);
+    assert_true(got.atol == 1e-5 && got.max_ulp == 0.0 && got.min_cosine == 0.5);
+    diff_limits_free(list, n);
+
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"atol=1", "expected GLOBS:KEY=X"},      {":atol=1", "expected GLOBS:KEY=X"},
+        {"q:atlo=1", "'atlo=1' is none of"},     {"q:atol", "'atol' is none of"},
+        {"q:atol=", "a number of 0 or more"},    {"q:atol=1x,rtol=2", "got '1x'"},
+        {"q:atol=-1", "a number of 0 or more"},  {"q:atol=nan", "a number of 0 or more"},
+        {"q:atol=1,", "'' is none of"},          {"q{:atol=1", "--limit q{: expected globs"},
+        {"q:", "'' is none of"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const sonde_option_list one = {1, {bad[i].text}};
+        sonde_error err = {0};
+        assert_int_equal(diff_limits_parse(&one, &list, &n, &err), SONDE_USAGE);
+        if (!strstr(err.message, bad[i].message)) fail_msg("%s: %s", bad[i].text, err.message);
+        diff_limits_free(list, n);
+    }
 }
 
 static void test_glob(void **state)
@@ -571,10 +703,10 @@ static void test_glob(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (diff_glob_match(cases[i].globs, cases[i].name) != cases[i].expected)
             fail_msg("glob %s against %s", cases[i].globs, cases[i].name);
-    assert_int_equal(diff_glob_check("a{b,c", NULL), SONDE_USAGE);
-    assert_int_equal(diff_glob_check("a}", NULL), SONDE_USAGE);
-    assert_int_equal(diff_glob_check("*********", NULL), SONDE_USAGE);
-    assert_int_equal(diff_glob_check("a{b,c}", NULL), SONDE_OK);
+    assert_int_equal(diff_glob_check("", "a{b,c", NULL), SONDE_USAGE);
+    assert_int_equal(diff_glob_check("", "a}", NULL), SONDE_USAGE);
+    assert_int_equal(diff_glob_check("", "*********", NULL), SONDE_USAGE);
+    assert_int_equal(diff_glob_check("", "a{b,c}", NULL), SONDE_OK);
 }
 
 static void test_waive_and_printable(void **state)
@@ -625,9 +757,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_run_ragged_and_nonfinite, make_files, free_files),
         cmocka_unit_test_setup_teardown(test_run_minimal_and_selection, make_files, free_files),
         cmocka_unit_test_setup_teardown(test_run_tables, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_columns, make_files, free_files),
+        cmocka_unit_test_setup_teardown(test_run_manifest, make_files, free_files),
         cmocka_unit_test_setup_teardown(test_print_json_has_the_schema, make_files, free_files),
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_judge),
+        cmocka_unit_test(test_ulp_distance),
+        cmocka_unit_test(test_limits),
         cmocka_unit_test(test_glob),
         cmocka_unit_test(test_waive_and_printable),
         cmocka_unit_test(test_match_sequences_of_equal_prompts),
