@@ -25,7 +25,8 @@ static int32_t declare_point(const sonde_probe_host *host, const sonde_probe_poi
                                  .kind = SONDE_OUTPUT_POINT,
                                  .point = index,
                                  .element = point->element,
-                                 .n_dims = point->n_dims};
+                                 .n_dims = point->n_dims,
+                                 .flags = SONDE_OUTPUT_UNCHANGED};
     memcpy(output.shape, point->shape, sizeof output.shape);
     return host->declare(host->self, &output, id, err);
 }

@@ -112,6 +112,9 @@ typedef struct sonde_probe_point {
 #define SONDE_OUTPUT_POINT 0u /* one row per row of the point, stored as /activations/<point> */
 #define SONDE_OUTPUT_ROWS 1u  /* one row per row of the point, stored as /probes/<instance>/<name> */
 #define SONDE_OUTPUT_SPARSE 2u /* any rows, each with its position; /probes/<instance>/<name>/... */
+/* POINT: the rows emitted are the point's own, unchanged. The host may then store two names of one
+ * buffer (resid_post of a block, resid_pre of the next) once. */
+#define SONDE_OUTPUT_UNCHANGED 1u
 typedef struct sonde_probe_output {
     uint32_t struct_size;
     uint32_t kind;
@@ -119,7 +122,7 @@ typedef struct sonde_probe_output {
     uint32_t point;    /* POINT, ROWS: index of the point whose rows it follows */
     uint32_t element;  /* F32 (stored as --as says for POINT), I32, U8, F64, I64 */
     uint32_t n_dims;   /* of a row; POINT with a ragged point: ignored */
-    uint32_t reserved;
+    uint32_t flags;    /* SONDE_OUTPUT_UNCHANGED or 0 */
     int64_t shape[4];
 } sonde_probe_output;
 
