@@ -1,6 +1,7 @@
 # sonde - `make help` lists the targets.
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 .DEFAULT_GOAL := all
 
 CONFIG ?= release

@@ -8,7 +8,6 @@ TEST_LIBS := $(shell pkg-config --libs cmocka zlib 2>/dev/null)
 $(TEST_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
-.SECONDARY: $(TEST_BIN:=.o) $(SUPPORT_OBJ)
 
 # Fuzz targets run their seeds once in every build; clang's libFuzzer runs them in build/fuzz.
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
@@ -17,7 +16,6 @@ FUZZ_MAIN := $(if $(filter fuzz,$(CONFIG)),,$(B)/tests/fuzz/replay.o)
 $(FUZZ_BIN): %: %.o $(FUZZ_MAIN) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) $(CFLAGS) $(LDFLAGS) -o $@ $< $(FUZZ_MAIN) $(B)/libsonde.a $(LIBS)
-.SECONDARY: $(FUZZ_BIN:=.o) $(B)/tests/fuzz/replay.o
 
 .PHONY: tests test check check-run check-all fuzz fuzz-run
 ## tests: builds every test program

@@ -16,10 +16,9 @@ void sonde_alloc_fail_after(long n)
 static bool may_allocate(void)
 {
     long left = atomic_load_explicit(&allocations_left, memory_order_relaxed);
-    if (left < 0) return true;
-    if (left == 0) return false;
-    atomic_fetch_sub(&allocations_left, 1);
-    return true;
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&allocations_left, &left, left - 1)) return true;
+    return left < 0;
 }
 
 bool sonde_mul_size(size_t a, size_t b, size_t *out)

@@ -74,7 +74,7 @@ static sonde_buf logits_buffer(const sonde_recipe *r)
 
 static void find_needed(planner *p)
 {
-    if (wants_logits(p->plan)) p->needed_buf[logits_buffer(p->r)] = true;
+    if (wants_logits(p->plan)) p->needed_buf[p->plan->logits] = true;
     for (int64_t i = p->r->n_steps - 1; i >= 0; i--) {
         p->needed_step[i] = is_needed(p, i);
         if (p->needed_step[i]) need_inputs(p, &p->r->steps[i]);
@@ -169,6 +169,37 @@ static bool wants_write(const planner *p, sonde_buf buf)
     return false;
 }
 
+/* Weights that lie outside the blocks are bound once for all layers. */
+static const sonde_bound *bound_of(const planner *p, sonde_role role, int64_t layer)
+{
+    if (role == SONDE_ROLE_NONE) return NULL;
+    const sonde_bound *bound = sonde_model_bound(p->plan->model, role, layer);
+    return bound ? bound : sonde_model_bound(p->plan->model, role, SONDE_GLOBAL);
+}
+
+static const sonde_attend_spec *attend_of_layer(const sonde_recipe *r, int64_t layer)
+{
+    for (int64_t i = 0; i < r->n_steps; i++)
+        if (r->steps[i].kind == SONDE_STEP_ATTEND && r->steps[i].layer == layer)
+            return &r->steps[i].u.attend;
+    return NULL;
+}
+
+/* What the calls need at every step is found once: weights, and the shape of the layer's cache. */
+static void resolve_op(const planner *p, sonde_op *op)
+{
+    for (int32_t i = 0; i < op->n_steps; i++) {
+        const sonde_step *s = op->steps[i];
+        const sonde_bound *weight = bound_of(p, s->weight, s->layer);
+        const sonde_bound *bias = bound_of(p, s->bias, s->layer);
+        if (weight && weight->is_matrix) op->matrix[i] = &weight->matrix;
+        if (weight && i == 0) op->weight = weight->vector;
+        if (bias) op->bias[i] = bias->vector;
+        if (s->kind == SONDE_STEP_CACHE || s->kind == SONDE_STEP_ATTEND)
+            op->attend = attend_of_layer(p->r, s->layer);
+    }
+}
+
 static sonde_op *new_op(planner *p, sonde_op_kind kind)
 {
     sonde_op *op = &p->plan->ops[p->plan->n_ops++];
@@ -257,6 +288,7 @@ static void build_ops(planner *p)
     }
     for (int64_t i = p->plan->narrow_op + 1; i < p->plan->n_ops; i++)
         if (p->plan->ops[i].kind == SONDE_OP_HOOK) p->plan->points_after_narrow = true;
+    for (int64_t i = 0; i < p->plan->n_ops; i++) resolve_op(p, &p->plan->ops[i]);
 }
 
 /* ---- batch size --------------------------------------------------------------------------------------- */
@@ -330,6 +362,26 @@ static sonde_status check_wants(const sonde_plan *plan, sonde_error *err)
     return SONDE_OK;
 }
 
+static sonde_status check_limits(const sonde_plan *plan, sonde_error *err)
+{
+    const sonde_plan_options *o = &plan->options;
+    const sonde_recipe *r = plan->model->recipe;
+    if (o->kv_dtype != SONDE_DTYPE_F32 && o->kv_dtype != SONDE_DTYPE_BF16 &&
+        o->kv_dtype != SONDE_DTYPE_F16)
+        return sonde_fail(err, SONDE_USAGE, "KV cache of type %s: expected f32, bf16 or f16",
+                          sonde_dtype_name(o->kv_dtype));
+    if (o->batch_rows < 1 || o->max_positions < 1)
+        return sonde_fail(err, SONDE_USAGE, "a plan of %lld rows and %lld positions: expected at "
+                          "least 1 of each", (long long)o->batch_rows, (long long)o->max_positions);
+    for (int64_t i = 0; i < r->n_steps; i++)
+        if (r->steps[i].kind == SONDE_STEP_EMBED && r->steps[i].weight != SONDE_ROLE_TOKEN_EMBED &&
+            o->max_positions > r->dims.max_positions)
+            return sonde_fail(err, SONDE_USAGE, "a context of %lld positions: the model has learned "
+                              "embeddings for %lld", (long long)o->max_positions,
+                              (long long)r->dims.max_positions);
+    return SONDE_OK;
+}
+
 static sonde_status fill_plan(sonde_plan *plan, const sonde_plan_options *options, sonde_error *err)
 {
     size_t points = (size_t)plan->model->n_points;
@@ -337,7 +389,9 @@ static sonde_status fill_plan(sonde_plan *plan, const sonde_plan_options *option
     if (!plan->wants) return sonde_no_memory(err, "a plan's wants", points);
     if (options->wants) memcpy(plan->wants, options->wants, points);
     plan->options.wants = plan->wants;
+    SONDE_TRY(check_limits(plan, err));
     SONDE_TRY(check_wants(plan, err));
+    plan->logits = logits_buffer(plan->model->recipe);
     set_batch_rows(plan);
     SONDE_TRY(make_ops(plan, err));
     SONDE_TRY(sonde_plan_lay_out(plan, err));

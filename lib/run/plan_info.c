@@ -22,6 +22,8 @@ void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
 {
     *info = (sonde_plan_info){.last_layer = -1,
                               .batch_rows = plan->batch_rows,
+                              .max_sequences = plan->options.max_sequences,
+                              .max_positions = plan->options.max_positions,
                               .arena_bytes = plan->arena_bytes,
                               .ragged_bytes = plan->ragged_bytes,
                               .scratch_bytes_per_thread = scratch_bytes(plan),

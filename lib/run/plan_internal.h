@@ -22,11 +22,15 @@ typedef enum sonde_op_kind {
 } sonde_op_kind;
 
 /* One kernel call. A LINEAR may run several steps that share x, each perhaps with the residual add
- * that follows it. */
+ * that follows it. Weights are found when the plan is made; NULL in a plan of the shape only. */
 typedef struct sonde_op {
     sonde_op_kind kind;
     int32_t n_steps;
     const sonde_step *steps[SONDE_LINEAR_PARTS];
+    const sonde_packed *matrix[SONDE_LINEAR_PARTS]; /* LINEAR, EMBED */
+    const void *weight;                             /* NORM, ATTEND (sinks): reals, or NULL */
+    const void *bias[SONDE_LINEAR_PARTS];           /* LINEAR, NORM: reals, or NULL */
+    const sonde_attend_spec *attend;                /* CACHE, ATTEND */
     sonde_buf out[SONDE_LINEAR_PARTS];      /* LINEAR: the sum's buffer when the add is fused */
     sonde_buf residual[SONDE_LINEAR_PARTS]; /* SONDE_NO_BUF: none */
     uint32_t phases;                        /* ATTEND */
@@ -58,6 +62,7 @@ struct sonde_plan {
     int64_t narrow_op;       /* -1: none */
     bool points_after_narrow;
     bool all_logits;         /* logits of every row are made */
+    sonde_buf logits;        /* where they end; SONDE_NO_BUF: the recipe has none */
     sonde_plan_rope *ropes;
     uint64_t rope_bytes;
     size_t *kv_offset;  /* [n_layers] of a layer's page in a block; SIZE_MAX: no cache */

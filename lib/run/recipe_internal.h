@@ -112,6 +112,7 @@ const char *sonde_role_gguf_name(sonde_role role); /* "blk.%d.attn_q.weight" */
 const sonde_tensor *sonde_recipe_tensor(const sonde_recipe *r, sonde_role role, int64_t layer,
                                         uint32_t *flags, sonde_role_rows *rows);
 
+#define SONDE_ROPE_DIMS_MAX 1024
 /* inv_freq [rotary_dims / 2] for a sequence of `rope_length`; divisors NULL or [rotary_dims / 2]. */
 void sonde_rope_frequencies(const sonde_rope_spec *spec, int64_t rope_length, const float *divisors,
                             float *inv_freq);

@@ -61,8 +61,8 @@ static double yarn_scaling(sonde_recipe *r, const char *section, double factor)
 static void check_rope(sonde_recipe *r, const sonde_rope_spec *s)
 {
     if (!sonde_recipe_good(r)) return;
-    if (s->rotary_dims < 2 || s->rotary_dims % 2 != 0)
-        sonde_refuse(r, "%lld rotary dims (an even number of at least 2 is needed)",
+    if (s->rotary_dims < 2 || s->rotary_dims % 2 != 0 || s->rotary_dims > SONDE_ROPE_DIMS_MAX)
+        sonde_refuse(r, "%lld rotary dims (an even number from 2 to 1024 is needed)",
                      (long long)s->rotary_dims);
     if (!(s->theta > 0.0)) sonde_refuse(r, "rope_theta %g", s->theta);
     if (s->type != SONDE_ROPE_DEFAULT && !(s->factor > 0.0))

@@ -100,17 +100,9 @@ void sonde_run_destroy(sonde_run **out)
 
 /* ---- a step ------------------------------------------------------------------------------------------ */
 
-static sonde_buf last_logits(const sonde_run *run)
-{
-    const sonde_recipe *r = run->plan->model->recipe;
-    for (int64_t i = r->n_buffers - 1; i >= 0; i--)
-        if (r->buffers[i].logits && run->plan->buffers[i].used) return (sonde_buf)i;
-    return SONDE_NO_BUF;
-}
-
 static const char *logits_row(const sonde_run *run, int64_t row)
 {
-    sonde_buf buf = last_logits(run);
+    sonde_buf buf = run->plan->logits;
     size_t at = (size_t)(row * run->plan->buffers[buf].stride) * run->plan->model->backend->real_bytes;
     return (const char *)sonde_run_buffer(run, buf) + at;
 }
@@ -140,7 +132,7 @@ static void make_labels(sonde_run *run, int64_t first_row, int64_t m, const int3
         int64_t n = SONDE_MIN(PIECE, m - at);
         label_call c = {run->plan->model->backend,
                         {.logits = logits_row(run, first_row + at),
-                         .logits_stride = run->plan->buffers[last_logits(run)].stride, .m = n,
+                         .logits_stride = run->plan->buffers[run->plan->logits].stride, .m = n,
                          .vocab = run->plan->model->recipe->dims.vocab, .tokens = tokens + at,
                          .logprob = logprob, .entropy = entropy, .rank = rank}};
         sonde_pool_for(run->pool, n, 1, label_units, &c);

@@ -46,6 +46,7 @@ typedef struct sonde_plan_info {
     int64_t planned_steps; /* kernel calls of one full step after dropping and fusing */
     int64_t last_layer;   /* highest block with a planned step; -1: none */
     int64_t batch_rows;   /* after lowering */
+    int64_t max_sequences, max_positions;
     uint64_t arena_bytes, ragged_bytes, scratch_bytes_per_thread, rope_bytes;
     uint64_t kv_bytes_per_page_all_layers; /* 64 positions of one sequence, planned layers only */
 } sonde_plan_info;

@@ -20,21 +20,6 @@ static int64_t rows_of(const sonde_run *run, sonde_buf buf)
     return run->plan->buffers[buf].logits ? run->n_logits : run->set.n_rows;
 }
 
-static const void *vector_of(const sonde_run *run, sonde_role role, int64_t layer)
-{
-    const sonde_bound *bound =
-        role == SONDE_ROLE_NONE ? NULL : sonde_model_bound(run->plan->model, role, layer);
-    return bound ? bound->vector : NULL;
-}
-
-/* Weights that lie outside the blocks are bound once for all layers. */
-static const sonde_packed *matrix_of(const sonde_run *run, const sonde_step *s)
-{
-    const sonde_bound *bound = sonde_model_bound(run->plan->model, s->weight, s->layer);
-    if (!bound) bound = sonde_model_bound(run->plan->model, s->weight, SONDE_GLOBAL);
-    return &bound->matrix;
-}
-
 /* ---- threads ------------------------------------------------------------------------------------------ */
 
 typedef struct kernel_call {
@@ -86,10 +71,11 @@ static sonde_status need_scratch(sonde_run *run, size_t bytes, sonde_error *err)
 
 /* ---- steps -------------------------------------------------------------------------------------------- */
 
-static void run_embed(sonde_run *run, const sonde_step *s)
+static void run_embed(sonde_run *run, const sonde_op *op)
 {
+    const sonde_step *s = op->steps[0];
     bool token = s->weight == SONDE_ROLE_TOKEN_EMBED;
-    sonde_embed_args args = {.weight = matrix_of(run, s),
+    sonde_embed_args args = {.weight = op->matrix[0],
                              .ids = token ? run->token_ids : run->position_ids,
                              .m = run->set.n_rows,
                              .y = sonde_run_buffer(run, s->out[0]),
@@ -107,10 +93,9 @@ static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *
                               .m = rows_of(run, op->out[0]),
                               .n_parts = op->n_steps};
     for (int32_t i = 0; i < op->n_steps; i++) {
-        const sonde_step *s = op->steps[i];
         bool add = op->residual[i] != SONDE_NO_BUF;
         args.parts[i] = (sonde_linear_part){
-            .weight = matrix_of(run, s), .bias = vector_of(run, s->bias, s->layer),
+            .weight = op->matrix[i], .bias = op->bias[i],
             .residual = add ? sonde_run_buffer(run, op->residual[i]) : NULL,
             .residual_stride = add ? stride_of(run, op->residual[i]) : 0,
             .y = sonde_run_buffer(run, op->out[i]), .y_stride = stride_of(run, op->out[i])};
@@ -122,8 +107,9 @@ static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *
     return SONDE_OK;
 }
 
-static void run_norm(sonde_run *run, const sonde_step *s)
+static void run_norm(sonde_run *run, const sonde_op *op)
 {
+    const sonde_step *s = op->steps[0];
     const sonde_norm_spec *spec = &s->u.norm;
     sonde_norm_args args = {.kind = spec->kind,
                             .x = sonde_run_buffer(run, s->in[0]),
@@ -132,8 +118,8 @@ static void run_norm(sonde_run *run, const sonde_step *s)
                             .y_stride = stride_of(run, s->out[0]),
                             .scale = sonde_run_buffer(run, s->out[1]),
                             .scale_stride = stride_of(run, s->out[1]),
-                            .weight = vector_of(run, s->weight, s->layer),
-                            .bias = vector_of(run, s->bias, s->layer),
+                            .weight = op->weight,
+                            .bias = op->bias[0],
                             .m = rows_of(run, s->out[0]),
                             .group = spec->group,
                             .groups = run->plan->buffers[s->in[0]].width / spec->group,
@@ -197,19 +183,10 @@ static void set_pages(sonde_run *run, int64_t layer)
     }
 }
 
-static const sonde_attend_spec *attend_of_layer(const sonde_run *run, int64_t layer)
+static void run_cache(sonde_run *run, const sonde_op *op)
 {
-    for (int64_t i = 0; i < run->plan->n_ops; i++) {
-        const sonde_op *op = &run->plan->ops[i];
-        if (op->kind == SONDE_OP_ATTEND && op->steps[0]->layer == layer) return &op->steps[0]->u.attend;
-    }
-    return NULL;
-}
-
-static void run_cache(sonde_run *run, const sonde_step *s)
-{
-    const sonde_attend_spec *a = attend_of_layer(run, s->layer);
-    if (!a) return;
+    const sonde_step *s = op->steps[0];
+    const sonde_attend_spec *a = op->attend;
     set_pages(run, s->layer);
     sonde_cache_args args = {.layout = layout_of(run, a->n_kv_heads, a->head_dim, a->value_dim),
                              .k = sonde_run_buffer(run, s->in[0]),
@@ -234,7 +211,7 @@ static void set_ragged(sonde_run *run, const sonde_attend_spec *a)
 static sonde_status run_attend(sonde_run *run, const sonde_op *op, sonde_error *err)
 {
     const sonde_step *s = op->steps[0];
-    const sonde_attend_spec *a = &s->u.attend;
+    const sonde_attend_spec *a = op->attend;
     const sonde_plan_buffer *buffers = run->plan->buffers;
     if (run->set.n_rows == 0) return SONDE_OK;
     set_pages(run, s->layer);
@@ -245,7 +222,7 @@ static sonde_status run_attend(sonde_run *run, const sonde_op *op, sonde_error *
         .z = sonde_run_buffer(run, s->out[0]), .z_stride = stride_of(run, s->out[0]),
         .spans = run->set.spans, .n_spans = run->set.n_spans, .n_heads = a->n_heads,
         .scale = a->scale, .softcap = a->softcap, .mask = a->mask, .window = a->window,
-        .sinks = vector_of(run, s->weight, s->layer), .phases = op->phases,
+        .sinks = op->weight, .phases = op->phases,
         .scores = buffers[s->out[1]].used ? sonde_run_buffer(run, s->out[1]) : NULL,
         .pattern = buffers[s->out[2]].used ? sonde_run_buffer(run, s->out[2]) : NULL,
         .ragged = run->indptr};
@@ -312,13 +289,13 @@ sonde_status sonde_run_op(sonde_run *run, const sonde_op *op, sonde_error *err)
         return SONDE_OK;
     }
     switch (op->kind) {
-    case SONDE_OP_EMBED: run_embed(run, s); return SONDE_OK;
+    case SONDE_OP_EMBED: run_embed(run, op); return SONDE_OK;
     case SONDE_OP_LINEAR:
         if (s->logits && !run->plan->buffers[s->in[0]].logits) sonde_run_set_logits(run);
         return run_linear(run, op, err);
-    case SONDE_OP_NORM: run_norm(run, s); return SONDE_OK;
+    case SONDE_OP_NORM: run_norm(run, op); return SONDE_OK;
     case SONDE_OP_ROPE: run_rope(run, s); return SONDE_OK;
-    case SONDE_OP_CACHE: run_cache(run, s); return SONDE_OK;
+    case SONDE_OP_CACHE: run_cache(run, op); return SONDE_OK;
     case SONDE_OP_ATTEND: return run_attend(run, op, err);
     case SONDE_OP_MAP: run_map(run, s); return SONDE_OK;
     default: return run_hook(run, op, err);

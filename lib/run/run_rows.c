@@ -33,6 +33,8 @@ static sonde_status check_item(const sonde_run *run, const sonde_batch_item *ite
     int64_t vocab = run->plan->model->recipe->dims.vocab;
     if (item->count <= 0)
         return sonde_fail(err, SONDE_INTERNAL, "a batch item of %lld rows", (long long)item->count);
+    if (item->want_logits && !run->plan->options.want_logits && !run->plan->options.want_labels)
+        return sonde_fail(err, SONDE_INTERNAL, "logits of a plan that makes none");
     for (int64_t i = 0; i < item->count; i++)
         if (item->tokens[i] >= vocab)
             return sonde_fail(err, SONDE_BAD_PROMPT, "token id %u is out of range: the model's "
@@ -57,7 +59,7 @@ static void fill_rope_rows(sonde_run *run, int64_t table)
 {
     const sonde_rope_spec *spec = &run->plan->model->recipe->ropes[table];
     const sonde_backend *backend = run->plan->model->backend;
-    float inv_freq[512];
+    float inv_freq[SONDE_ROPE_DIMS_MAX / 2];
     int64_t half = spec->rotary_dims / 2, known = -1;
     for (int64_t m = 0; m < run->set.n_rows; m++) {
         const sonde_batch_row *row = &run->set.rows[m];

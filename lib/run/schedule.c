@@ -1,57 +1,15 @@
-/*
- * schedule.c - sequences over workers. One mutex guards what workers share: the source of requests
- * and the first failure. A worker owns everything else it touches.
- */
-#include "schedule.h"
+/* schedule.c - sequences over workers: handing out, failing, winding down. */
+#include "schedule_internal.h"
 
 #include "core/cpu.h"
 
-#include <math.h>
-#include <pthread.h>
 #include <string.h>
 
 #define WAIT_NS 50000000L /* longest sleep of an idle worker before it asks `next` again */
 
-typedef struct shared_state {
-    const sonde_plan *plan;
-    const sonde_schedule_options *options;
-    const sonde_schedule_callbacks *callbacks;
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* a sequence ended, or the run is winding down */
-    bool ended;             /* `next` said END */
-    bool cancelled;
-    bool failed;
-    uint64_t failed_index; /* lowest sequence index of a failure; valid when failed */
-    sonde_error failure;
-    sonde_schedule_stats stats;
-} shared_state;
-
-/* A sequence in flight. */
-typedef struct flight {
-    sonde_request request;
-    sonde_sequence *sequence;
-    int64_t ran;        /* tokens of the request that are in the cache */
-    int64_t generated;  /* tokens sampled */
-    uint32_t pending;   /* the sampled token that runs next (when ran == n_tokens) */
-    int64_t count;      /* rows in the step being built; 0: none */
-    int32_t item;       /* its item in that step */
-    uint8_t keep_one;   /* keep flag of a decode row */
-} flight;
-
-typedef struct worker {
-    shared_state *shared;
-    int index;
-    sonde_run *run;
-    sonde_sampler *sampler;
-    flight **flights; /* [batch_sequences] in order of admission */
-    int32_t n_flights;
-    sonde_batch_item *items;
-    sonde_schedule_stats stats;
-} worker;
-
 /* ---- shared ------------------------------------------------------------------------------------- */
 
-static void record_failure(shared_state *shared, uint64_t index, const sonde_error *error)
+void sonde_schedule_fail(shared_state *shared, uint64_t index, const sonde_error *error)
 {
     pthread_mutex_lock(&shared->lock);
     if (!shared->failed || index < shared->failed_index) {
@@ -75,6 +33,13 @@ static bool winding_down(shared_state *shared, uint64_t *limit)
     *limit = shared->cancelled ? 0 : shared->failed ? shared->failed_index : UINT64_MAX;
     pthread_mutex_unlock(&shared->lock);
     return down;
+}
+
+void sonde_schedule_wake(shared_state *shared)
+{
+    pthread_mutex_lock(&shared->lock);
+    pthread_cond_broadcast(&shared->changed);
+    pthread_mutex_unlock(&shared->lock);
 }
 
 /* Asks for one more request; GIVEN, LATER or END. A failure of `next` is recorded and reads END. */
@@ -125,7 +90,7 @@ static void flight_destroy(flight *f)
     sonde_free(f);
 }
 
-static void remove_flight(worker *w, int32_t at)
+void sonde_schedule_remove(worker *w, int32_t at)
 {
     flight_destroy(w->flights[at]);
     for (int32_t i = at; i + 1 < w->n_flights; i++) w->flights[i] = w->flights[i + 1];
@@ -137,7 +102,16 @@ static sonde_status admit(worker *w, const sonde_request *request, sonde_error *
     flight *f = sonde_alloc(1, sizeof *f);
     if (!f) return sonde_no_memory(err, "a sequence in flight", sizeof *f);
     f->request = *request;
-    int64_t positions = request->n_tokens + (request->max_new > 0 ? request->max_new - 1 : 0);
+    int64_t limit = w->shared->max_positions;
+    if (request->n_tokens < 1 || request->n_tokens > limit) {
+        sonde_free(f);
+        return sonde_fail(err, SONDE_BAD_PROMPT, "sequence %llu has %lld tokens: expected 1 to %lld",
+                          (unsigned long long)request->index, (long long)request->n_tokens,
+                          (long long)limit);
+    }
+    /* The last sampled token is never run: it needs no position. */
+    f->max_new = SONDE_MIN(SONDE_MAX(request->max_new, 0), limit - request->n_tokens + 1);
+    int64_t positions = request->n_tokens + (f->max_new > 0 ? f->max_new - 1 : 0);
     sonde_status status = sonde_sequence_create(w->run, positions, request->n_tokens, request->user,
                                                 &f->sequence, err);
     if (status != SONDE_OK) {
@@ -155,188 +129,28 @@ static void admit_sequences(worker *w, bool *more)
     for (int32_t i = 0; i < w->n_flights; i++) {
         const sonde_request *r = &w->flights[i]->request;
         int64_t left = r->n_tokens - w->flights[i]->ran;
-        rows += left > 0 ? SONDE_MIN(left, w->shared->options->chunk) : 1;
+        rows += left > 0 ? SONDE_MIN(left, w->shared->options.chunk) : 1;
     }
     *more = true;
-    while (w->n_flights < w->shared->options->batch_sequences &&
-           rows < w->shared->options->batch_tokens) {
+    while (w->n_flights < w->shared->options.batch_sequences &&
+           rows < w->shared->options.batch_tokens) {
         sonde_request request;
         sonde_next what = ask_next(w->shared, &request);
         if (what == SONDE_NEXT_END) *more = false;
         if (what != SONDE_NEXT_GIVEN) return;
         sonde_error error = {0};
         if (admit(w, &request, &error) != SONDE_OK) {
-            record_failure(w->shared, request.index, &error);
+            sonde_schedule_fail(w->shared, request.index, &error);
             return;
         }
-        rows += SONDE_MIN(request.n_tokens, w->shared->options->chunk);
+        rows += SONDE_MIN(request.n_tokens, w->shared->options.chunk);
     }
 }
 
-/* ---- one step ------------------------------------------------------------------------------------- */
-
-static void add_item(worker *w, flight *f, int32_t *n_items, const uint32_t *tokens, int64_t count,
-                     const uint8_t *keep, bool want_logits)
-{
-    f->item = *n_items;
-    f->count = count;
-    sonde_batch_item *item = &w->items[(*n_items)++];
-    item->sequence = f->sequence;
-    item->tokens = tokens;
-    item->count = count;
-    item->keep = keep;
-    item->want_logits = want_logits;
-}
-
-static void add_decode(worker *w, flight *f, int32_t *n_items)
-{
-    f->keep_one = f->request.keep_generated ? 1 : 0;
-    add_item(w, f, n_items, &f->pending, 1, &f->keep_one, true);
-}
-
-static void add_prefill(worker *w, flight *f, int64_t budget, int32_t *n_items)
-{
-    const sonde_request *r = &f->request;
-    int64_t left = r->n_tokens - f->ran;
-    int64_t count = SONDE_MIN(SONDE_MIN(left, w->shared->options->chunk), budget);
-    if (count <= 0) return;
-    bool last = count == left;
-    add_item(w, f, n_items, r->tokens + f->ran, count, r->keep ? r->keep + f->ran : NULL,
-             last && r->max_new > 0);
-}
-
-/* Decode rows first, the rest of the token budget to prefill in order of admission. */
-static int32_t build_items(worker *w)
-{
-    int64_t budget = w->shared->options->batch_tokens;
-    int32_t n_items = 0;
-    for (int32_t i = 0; i < w->n_flights; i++) {
-        flight *f = w->flights[i];
-        f->count = 0;
-        if (f->ran < f->request.n_tokens || budget == 0) continue;
-        add_decode(w, f, &n_items);
-        budget--;
-    }
-    for (int32_t i = 0; i < w->n_flights && budget > 0; i++) {
-        flight *f = w->flights[i];
-        if (f->ran >= f->request.n_tokens) continue;
-        add_prefill(w, f, budget, &n_items);
-        budget -= f->count;
-    }
-    return n_items;
-}
-
-static sonde_status give_labels(worker *w, flight *f, int64_t first_row, int64_t before,
-                                sonde_error *err)
-{
-    const sonde_schedule_callbacks *callbacks = w->shared->callbacks;
-    const sonde_row_labels *labels = sonde_run_labels(w->run);
-    if (!labels || !callbacks->labels) return SONDE_OK;
-    int64_t count = f->count - 1;
-    if (count > 0)
-        SONDE_TRY(callbacks->labels(callbacks->context, f->request.user, before, count,
-                                    labels + first_row, err));
-    bool more_prompt = before + f->count < f->request.n_tokens;
-    if (!more_prompt) return SONDE_OK;
-    sonde_row_labels edge =
-        sonde_run_label_row(w->run, f->item, f->request.tokens[before + f->count]);
-    return callbacks->labels(callbacks->context, f->request.user, before + f->count - 1, 1, &edge,
-                             err);
-}
-
-/* Samples the next token of a flight whose last row has logits. *ended when it was the last. */
-static sonde_status sample_next(worker *w, flight *f, bool *ended, sonde_finish *finish,
-                                sonde_error *err)
-{
-    const sonde_request *r = &f->request;
-    const sonde_schedule_callbacks *callbacks = w->shared->callbacks;
-    int64_t position = sonde_sequence_length(f->sequence);
-    SONDE_TRY(sonde_sample(w->sampler, sonde_run_logits(w->run, f->item), &r->sampling, r->seed,
-                           r->index, (uint64_t)position, &f->pending, err));
-    f->generated++;
-    w->stats.generated_tokens++;
-    sonde_row_labels label = {.logprob = NAN, .entropy = NAN, .rank = -1};
-    if (r->label_next) label = sonde_run_label_row(w->run, f->item, f->pending);
-    bool stop = false;
-    if (callbacks->token)
-        SONDE_TRY(callbacks->token(callbacks->context, r->user, position, f->pending, label, &stop,
-                                   err));
-    for (int64_t i = 0; i < r->n_stop; i++) stop = stop || r->stop[i] == f->pending;
-    *ended = stop || f->generated >= r->max_new;
-    *finish = stop ? SONDE_FINISH_STOPPED : SONDE_FINISH_DONE;
-    return SONDE_OK;
-}
-
-/* After a step: labels, sampling and the end of one flight. */
-static sonde_status advance(worker *w, flight *f, int64_t first_row, bool *ended, sonde_error *err)
-{
-    sonde_finish finish = SONDE_FINISH_DONE;
-    int64_t before = sonde_sequence_length(f->sequence) - f->count;
-    SONDE_TRY(give_labels(w, f, first_row, before, err));
-    if (f->ran < f->request.n_tokens) {
-        f->ran += f->count;
-        w->stats.prompt_tokens += (uint64_t)f->count;
-    }
-    *ended = false;
-    if (f->ran < f->request.n_tokens) return SONDE_OK;
-    *ended = true;
-    if (f->request.max_new > 0) SONDE_TRY(sample_next(w, f, ended, &finish, err));
-    if (!*ended) return SONDE_OK;
-    w->stats.sequences++;
-    const sonde_schedule_callbacks *callbacks = w->shared->callbacks;
-    if (!callbacks->done) return SONDE_OK;
-    return callbacks->done(callbacks->context, f->request.user, finish, err);
-}
-
-static uint64_t lowest_index(const worker *w)
-{
-    uint64_t lowest = UINT64_MAX - 1;
-    for (int32_t i = 0; i < w->n_flights; i++)
-        if (w->flights[i]->count > 0) lowest = SONDE_MIN(lowest, w->flights[i]->request.index);
-    return lowest;
-}
-
-static void drop_flights_from(worker *w, uint64_t limit)
+void sonde_schedule_drop_from(worker *w, uint64_t limit)
 {
     for (int32_t i = w->n_flights - 1; i >= 0; i--)
-        if (w->flights[i]->request.index >= limit) remove_flight(w, i);
-}
-
-static void wake_others(shared_state *shared)
-{
-    pthread_mutex_lock(&shared->lock);
-    pthread_cond_broadcast(&shared->changed);
-    pthread_mutex_unlock(&shared->lock);
-}
-
-/* Decode rows come first in a batch, then prefill: the order in which items were made. */
-static void step(worker *w)
-{
-    sonde_error error = {0};
-    int32_t n_items = build_items(w);
-    if (n_items == 0) return;
-    if (sonde_run_step(w->run, w->items, n_items, &error) != SONDE_OK) {
-        uint64_t index = lowest_index(w);
-        record_failure(w->shared, index, &error);
-        drop_flights_from(w, index);
-        return;
-    }
-    bool any_ended = false;
-    for (int32_t i = 0; i < w->n_flights; i++) {
-        flight *f = w->flights[i];
-        if (f->count == 0) continue;
-        int64_t first_row = 0;
-        for (int32_t item = 0; item < f->item; item++) first_row += w->items[item].count;
-        bool ended = false;
-        if (advance(w, f, first_row, &ended, &error) != SONDE_OK) {
-            record_failure(w->shared, f->request.index, &error);
-            ended = true;
-        }
-        if (!ended) continue;
-        remove_flight(w, i--);
-        any_ended = true;
-    }
-    if (any_ended) wake_others(w->shared);
+        if (w->flights[i]->request.index >= limit) sonde_schedule_remove(w, i);
 }
 
 /* ---- workers ---------------------------------------------------------------------------------------- */
@@ -357,16 +171,16 @@ static void run_loop(worker *w)
     bool more = true;
     while (more || w->n_flights > 0) {
         uint64_t limit;
-        if (winding_down(w->shared, &limit)) drop_flights_from(w, limit);
+        if (winding_down(w->shared, &limit)) sonde_schedule_drop_from(w, limit);
         admit_sequences(w, &more);
-        if (w->n_flights > 0) step(w);
+        if (w->n_flights > 0) sonde_schedule_step(w);
         else if (more) wait_for_change(w->shared);
     }
 }
 
 static sonde_status worker_open(worker *w, tap_context *tap_of, sonde_error *err)
 {
-    const sonde_schedule_options *options = w->shared->options;
+    const sonde_schedule_options *options = &w->shared->options;
     sonde_run_options run_options = {.threads = options->threads};
     if (w->shared->callbacks->point) {
         run_options.tap = tap;
@@ -397,7 +211,7 @@ static void add_run_stats(sonde_run_stats *sum, const sonde_run_stats *add)
 static void worker_close(worker *w)
 {
     shared_state *shared = w->shared;
-    while (w->n_flights > 0) remove_flight(w, w->n_flights - 1);
+    while (w->n_flights > 0) sonde_schedule_remove(w, w->n_flights - 1);
     pthread_mutex_lock(&shared->lock);
     if (w->run) {
         sonde_run_stats run_stats;
@@ -426,7 +240,7 @@ static void *worker_main(void *argument)
     tap_context tap_of = {.callbacks = start->shared->callbacks, .worker = start->index};
     sonde_error error = {0};
     if (worker_open(&w, &tap_of, &error) == SONDE_OK) run_loop(&w);
-    else record_failure(start->shared, 0, &error);
+    else sonde_schedule_fail(start->shared, 0, &error);
     worker_close(&w);
     return NULL;
 }
@@ -435,7 +249,7 @@ static void *worker_main(void *argument)
 static void run_workers(shared_state *shared, worker_start *starts, pthread_t *threads)
 {
     int started = 0;
-    for (int i = 1; i < shared->options->workers; i++) {
+    for (int i = 1; i < shared->options.workers; i++) {
         if (pthread_create(&threads[i], NULL, worker_main, &starts[i]) != 0) break;
         started++;
     }
@@ -443,12 +257,28 @@ static void run_workers(shared_state *shared, worker_start *starts, pthread_t *t
     for (int i = 1; i <= started; i++) pthread_join(threads[i], NULL);
 }
 
+/* A plan may hold fewer rows than were asked for (ragged points). */
+static void set_limits(shared_state *shared, const sonde_schedule_options *options)
+{
+    sonde_plan_info info;
+    sonde_plan_info_get(shared->plan, &info);
+    shared->max_positions = info.max_positions;
+    shared->options = *options;
+    sonde_schedule_options *o = &shared->options;
+    o->workers = SONDE_MAX(o->workers, 1);
+    o->threads = SONDE_MAX(o->threads, 1);
+    o->batch_tokens = SONDE_MAX(SONDE_MIN(o->batch_tokens, info.batch_rows), 1);
+    o->batch_sequences = SONDE_MAX(SONDE_MIN(o->batch_sequences, info.max_sequences), 1);
+    o->chunk = SONDE_MAX(o->chunk, 1);
+}
+
 sonde_status sonde_schedule_run(const sonde_plan *plan, const sonde_schedule_options *options,
                                 const sonde_schedule_callbacks *callbacks,
                                 sonde_schedule_stats *stats, sonde_error *err)
 {
-    shared_state shared = {.plan = plan, .options = options, .callbacks = callbacks};
-    size_t n = (size_t)options->workers;
+    shared_state shared = {.plan = plan, .callbacks = callbacks};
+    set_limits(&shared, options);
+    size_t n = (size_t)shared.options.workers;
     worker_start *starts = sonde_alloc(n, sizeof *starts);
     pthread_t *threads = sonde_alloc(n, sizeof *threads);
     sonde_status status = SONDE_OK;

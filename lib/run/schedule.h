@@ -20,13 +20,14 @@
 typedef enum sonde_finish {
     SONDE_FINISH_DONE = 0,    /* all tokens ran: max_new reached, or nothing to generate */
     SONDE_FINISH_STOPPED = 1, /* a stop token was sampled */
-    SONDE_FINISH_CUT = 2,     /* the context is full */
+    SONDE_FINISH_CUT = 2,     /* the plan's positions are full: fewer tokens than max_new */
 } sonde_finish;
 
 /* A sequence to run. Pointers stay valid until `done` for it returned. */
 typedef struct sonde_request {
     uint64_t index;          /* input index in the whole run: order and sampling key */
-    const uint32_t *tokens;  /* [n_tokens] prompt and continuation: run as given; may not be empty */
+    const uint32_t *tokens;  /* [n_tokens] prompt and continuation: run as given; none, or more than
+                                the plan's positions, is BAD_PROMPT */
     int64_t n_tokens;
     int64_t max_new;         /* tokens to sample after them */
     uint64_t seed;
@@ -66,9 +67,9 @@ typedef struct sonde_schedule_callbacks {
 } sonde_schedule_callbacks;
 
 typedef struct sonde_schedule_options {
-    int32_t workers, threads; /* both >= 1: workers x threads per worker */
-    int64_t batch_tokens;     /* rows of a step at most; <= the plan's batch_rows */
-    int64_t batch_sequences;  /* sequences at once in a worker */
+    int32_t workers, threads; /* workers x threads per worker */
+    int64_t batch_tokens;     /* rows of a step at most; lowered to the plan's batch_rows */
+    int64_t batch_sequences;  /* sequences at once in a worker; lowered to the plan's */
     int64_t chunk;            /* prefill tokens of one sequence in a step */
 } sonde_schedule_options;
 

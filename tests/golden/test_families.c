@@ -80,8 +80,11 @@ static void open_fixture(fixture *f, const char *folder, const char *expected, c
     int64_t n = sonde_model_point_count(f->model);
     uint8_t *wants = sonde_alloc((size_t)n, 1);
     memset(wants, SONDE_WANT_READ, (size_t)n);
+    sonde_model_info info;
+    sonde_model_info_get(f->model, &info);
     sonde_plan_options plan_options = {.wants = wants, .want_logits = true, .batch_rows = 256,
-                                       .max_sequences = 4, .max_positions = 256};
+                                       .max_sequences = 4,
+                                       .max_positions = SONDE_MIN(info.max_positions, 256)};
     if (sonde_plan_create(f->model, &plan_options, &f->plan, &err) != SONDE_OK)
         fail_msg("%s", err.message);
     sonde_free(wants);

@@ -1,0 +1,160 @@
+/* schedule_step.c - one step of a worker: rows of every flight, then labels, tokens and ends. */
+#include "schedule_internal.h"
+
+#include <math.h>
+
+/* ---- what runs ------------------------------------------------------------------------------------ */
+
+static void add_item(worker *w, flight *f, int32_t *n_items, const uint32_t *tokens, int64_t count,
+                     const uint8_t *keep, bool want_logits)
+{
+    f->item = *n_items;
+    f->count = count;
+    f->first_row = w->n_rows;
+    w->n_rows += count;
+    sonde_batch_item *item = &w->items[(*n_items)++];
+    item->sequence = f->sequence;
+    item->tokens = tokens;
+    item->count = count;
+    item->keep = keep;
+    item->want_logits = want_logits;
+}
+
+static void add_decode(worker *w, flight *f, int32_t *n_items)
+{
+    f->keep_one = f->request.keep_generated ? 1 : 0;
+    add_item(w, f, n_items, &f->pending, 1, &f->keep_one, true);
+}
+
+static void add_prefill(worker *w, flight *f, int64_t budget, int32_t *n_items)
+{
+    const sonde_request *r = &f->request;
+    int64_t left = r->n_tokens - f->ran;
+    int64_t count = SONDE_MIN(SONDE_MIN(left, w->shared->options.chunk), budget);
+    if (count <= 0) return;
+    bool last = count == left;
+    add_item(w, f, n_items, r->tokens + f->ran, count, r->keep ? r->keep + f->ran : NULL,
+             last && f->max_new > 0);
+}
+
+/* Decode rows first, the rest of the token budget to prefill in order of admission. */
+static int32_t build_items(worker *w)
+{
+    int64_t budget = w->shared->options.batch_tokens;
+    int32_t n_items = 0;
+    w->n_rows = 0;
+    for (int32_t i = 0; i < w->n_flights; i++) {
+        flight *f = w->flights[i];
+        f->count = 0;
+        if (f->ran < f->request.n_tokens || budget == 0) continue;
+        add_decode(w, f, &n_items);
+        budget--;
+    }
+    for (int32_t i = 0; i < w->n_flights && budget > 0; i++) {
+        flight *f = w->flights[i];
+        if (f->ran >= f->request.n_tokens) continue;
+        add_prefill(w, f, budget, &n_items);
+        budget -= f->count;
+    }
+    return n_items;
+}
+
+/* ---- what comes of it ---------------------------------------------------------------------------- */
+
+static sonde_status give_labels(worker *w, flight *f, int64_t before, sonde_error *err)
+{
+    const sonde_schedule_callbacks *callbacks = w->shared->callbacks;
+    const sonde_row_labels *labels = sonde_run_labels(w->run);
+    if (!labels || !callbacks->labels) return SONDE_OK;
+    int64_t count = f->count - 1;
+    if (count > 0)
+        SONDE_TRY(callbacks->labels(callbacks->context, f->request.user, before, count,
+                                    labels + f->first_row, err));
+    bool more_prompt = before + f->count < f->request.n_tokens;
+    if (!more_prompt) return SONDE_OK;
+    sonde_row_labels edge =
+        sonde_run_label_row(w->run, f->item, f->request.tokens[before + f->count]);
+    return callbacks->labels(callbacks->context, f->request.user, before + f->count - 1, 1, &edge,
+                             err);
+}
+
+/* Samples the next token of a flight whose last row has logits. *ended when it was the last. */
+static sonde_status sample_next(worker *w, flight *f, bool *ended, sonde_finish *finish,
+                                sonde_error *err)
+{
+    const sonde_request *r = &f->request;
+    const sonde_schedule_callbacks *callbacks = w->shared->callbacks;
+    int64_t position = sonde_sequence_length(f->sequence);
+    SONDE_TRY(sonde_sample(w->sampler, sonde_run_logits(w->run, f->item), &r->sampling, r->seed,
+                           r->index, (uint64_t)position, &f->pending, err));
+    f->generated++;
+    w->stats.generated_tokens++;
+    sonde_row_labels label = {.logprob = NAN, .entropy = NAN, .rank = -1};
+    if (r->label_next) label = sonde_run_label_row(w->run, f->item, f->pending);
+    bool stop = false;
+    if (callbacks->token)
+        SONDE_TRY(callbacks->token(callbacks->context, r->user, position, f->pending, label, &stop,
+                                   err));
+    for (int64_t i = 0; i < r->n_stop; i++) stop = stop || r->stop[i] == f->pending;
+    *ended = stop || f->generated >= f->max_new;
+    *finish = stop                     ? SONDE_FINISH_STOPPED
+              : f->max_new < r->max_new ? SONDE_FINISH_CUT
+                                        : SONDE_FINISH_DONE;
+    return SONDE_OK;
+}
+
+/* After a step: labels, sampling and the end of one flight. */
+static sonde_status advance(worker *w, flight *f, bool *ended, sonde_error *err)
+{
+    sonde_finish finish = SONDE_FINISH_DONE;
+    int64_t before = sonde_sequence_length(f->sequence) - f->count;
+    SONDE_TRY(give_labels(w, f, before, err));
+    if (f->ran < f->request.n_tokens) {
+        f->ran += f->count;
+        w->stats.prompt_tokens += (uint64_t)f->count;
+    }
+    *ended = false;
+    if (f->ran < f->request.n_tokens) return SONDE_OK;
+    *ended = true;
+    if (f->max_new > 0) SONDE_TRY(sample_next(w, f, ended, &finish, err));
+    if (!*ended) return SONDE_OK;
+    w->stats.sequences++;
+    const sonde_schedule_callbacks *callbacks = w->shared->callbacks;
+    if (!callbacks->done) return SONDE_OK;
+    return callbacks->done(callbacks->context, f->request.user, finish, err);
+}
+
+static uint64_t lowest_index(const worker *w)
+{
+    uint64_t lowest = UINT64_MAX - 1;
+    for (int32_t i = 0; i < w->n_flights; i++)
+        if (w->flights[i]->count > 0) lowest = SONDE_MIN(lowest, w->flights[i]->request.index);
+    return lowest;
+}
+
+void sonde_schedule_step(worker *w)
+{
+    sonde_error error = {0};
+    int32_t n_items = build_items(w);
+    if (n_items == 0) return;
+    if (sonde_run_step(w->run, w->items, n_items, &error) != SONDE_OK) {
+        uint64_t index = lowest_index(w);
+        sonde_schedule_fail(w->shared, index, &error);
+        sonde_schedule_drop_from(w, index);
+        return;
+    }
+    bool any_ended = false;
+    for (int32_t i = 0; i < w->n_flights; i++) {
+        flight *f = w->flights[i];
+        if (f->count == 0) continue;
+        bool ended = false;
+        if (advance(w, f, &ended, &error) != SONDE_OK) {
+            sonde_schedule_fail(w->shared, f->request.index, &error);
+            ended = true;
+        }
+        if (!ended) continue;
+        sonde_schedule_remove(w, i--);
+        any_ended = true;
+    }
+    if (any_ended) sonde_schedule_wake(w->shared);
+}
