@@ -60,6 +60,9 @@ void sonde_probe_set_reset(sonde_probe_set *set);
  * status PROBE. `pe` is made printable; empty: "failed without a message". */
 sonde_status sonde_probe_failed(const sonde_probe_instance *instance, const char *callback,
                                 const sonde_probe_error *pe, sonde_error *err);
+/* True for a name that an output or a table may have below /probes/<instance>: parts of letters,
+ * digits, '_', '-', '.', joined with '/', none empty or beginning with '.'; NULL: false. */
+bool sonde_probe_path_good(const char *name);
 /* dtype of a SONDE_ELEMENT_*, or NONE. */
 sonde_dtype sonde_probe_element_dtype(uint32_t element);
 
