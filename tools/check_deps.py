@@ -27,7 +27,7 @@ ARROWS = {
     "lib/cuda": ("lib/core", "lib/kernels"),
     "lib/run": ("lib/core", "lib/kernels", "lib/weights", "lib/text"),
     "lib/store": ("lib/core",),
-    "lib/host": ("lib/core", "lib/text", "lib/run", "lib/store"),
+    "lib/host": ("lib/core", "lib/kernels/dtype", "lib/text", "lib/run", "lib/store"),
     "models": (),
     "probes": (),
     "analysis": (),

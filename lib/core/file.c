@@ -48,6 +48,13 @@ void sonde_mapping_close(sonde_mapping *mapping)
     memset(mapping, 0, sizeof *mapping);
 }
 
+void sonde_pages_release(const void *data, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data;
+    uintptr_t begin = (at + page - 1) / page * page, end = (at + bytes) / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 static sonde_status read_all(int fd, const char *path, char *data, size_t bytes, sonde_error *err)
 {
     size_t got = 0;

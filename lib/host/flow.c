@@ -220,7 +220,7 @@ static sonde_status evaluate_line(const sonde_flow *flow, sonde_line *line, int6
 
 static int64_t visible_keys(const sonde_ragged_class *c, int64_t position)
 {
-    return position + 1 - sonde_first_visible((sonde_mask_kind)c->mask, c->window, position);
+    return position + 1 - sonde_point_first_key(c->point, position);
 }
 
 static void count_rows(sonde_flow *flow, int64_t from, int64_t n)

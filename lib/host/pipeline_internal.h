@@ -9,7 +9,6 @@
 #define SONDE_HOST_PIPELINE_INTERNAL_H
 
 #include "kernels/dtype/dtype.h"
-#include "kernels/kernels.h"
 #include "pipeline.h"
 
 #include <pthread.h>
@@ -23,8 +22,8 @@ typedef struct sonde_slot {
 
 /* Ragged rows of one slot and mask: equal numbers of visible keys. */
 typedef struct sonde_ragged_class {
-    int32_t slot, mask;
-    int64_t window;
+    int32_t slot;
+    const sonde_hook_point *point; /* one of those with the mask */
 } sonde_ragged_class;
 
 /* An output of an instance and its place in the file. */

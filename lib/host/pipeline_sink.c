@@ -63,7 +63,7 @@ static sonde_status put_ragged(sonde_pipeline *p, const sonde_flow *flow,
         int64_t at = positions[i];
         offsets[i] = heads * (base + visible[at]);
         offsets[i + 1] = heads * (base + visible[at + 1]);
-        keys[i] = (uint32_t)sonde_first_visible((sonde_mask_kind)c->mask, c->window, at);
+        keys[i] = (uint32_t)sonde_point_first_key(c->point, at);
     }
     if (status == SONDE_OK)
         status = sonde_schema_put_ragged(p->spec.schema, o->dataset, (int64_t)first, n, offsets,

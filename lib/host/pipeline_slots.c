@@ -39,11 +39,12 @@ static sonde_status class_of(sonde_pipeline *p, int32_t slot, const sonde_hook_p
 {
     for (*index = 0; *index < p->n_classes; ++*index) {
         const sonde_ragged_class *c = &p->classes[*index];
-        if (c->slot == slot && c->mask == point->mask && c->window == point->window) return SONDE_OK;
+        bool same = c->point->mask == point->mask && c->point->window == point->window;
+        if (c->slot == slot && same) return SONDE_OK;
     }
     if (!sonde_grow(&p->classes, &p->class_capacity, (size_t)p->n_classes + 1, sizeof *p->classes))
         return sonde_no_memory(err, "classes of ragged rows", sizeof *p->classes);
-    p->classes[p->n_classes++] = (sonde_ragged_class){slot, point->mask, point->window};
+    p->classes[p->n_classes++] = (sonde_ragged_class){slot, point};
     return SONDE_OK;
 }
 

@@ -124,6 +124,7 @@ static void pack_range(void *context, int64_t begin, int64_t end, int thread)
                        job->scratch + (size_t)thread * job->scratch_floats);
 }
 
+/* A NULL pool: only measures. */
 static sonde_status pack_matrix(const sonde_backend *backend, sonde_pool *pool,
                                 const sonde_matrix_source *source, const char *name,
                                 sonde_packed *packed, sonde_error *err)
@@ -132,6 +133,7 @@ static sonde_status pack_matrix(const sonde_backend *backend, sonde_pool *pool,
     packed->rows = source->rows;
     packed->cols = source->cols;
     packed->bytes = backend->packed_bytes(packed->dtype, source->rows, source->cols);
+    if (!pool) return SONDE_OK;
     packed->data = sonde_alloc_raw(packed->bytes, 1);
     if (!packed->data) return sonde_no_memory(err, name, packed->bytes);
     pack_job job = {backend, source, packed, NULL,
@@ -166,6 +168,7 @@ static sonde_status bind_matrix(sonde_model *model, sonde_pool *pool, sonde_boun
     bound->is_matrix = true;
     model->n_parameters += rows * cols;
     SONDE_TRY(pack_matrix(model->backend, pool, &source, t->name, &bound->matrix, err));
+    if (pool) sonde_pages_release(t->data, t->bytes);
     model->packed_bytes += bound->matrix.bytes;
     return SONDE_OK;
 }
@@ -285,7 +288,7 @@ static sonde_status refuse_extra(const sonde_model *model, sonde_error *err)
 sonde_status sonde_model_bind(sonde_model *model, int threads, sonde_error *err)
 {
     sonde_pool *pool = NULL;
-    SONDE_TRY(sonde_pool_create(threads, &pool, err));
+    if (!model->shape_only) SONDE_TRY(sonde_pool_create(threads, &pool, err));
     sonde_status status = SONDE_OK;
     const sonde_recipe *r = model->recipe;
     for (int64_t i = 0; i < r->n_steps && status == SONDE_OK; i++)

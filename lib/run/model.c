@@ -150,7 +150,7 @@ sonde_status sonde_model_open(const char *path, const sonde_model_options *optio
     if (!model) return sonde_no_memory(err, "a model", sizeof *model);
     if (!options) options = &defaults;
     pthread_mutex_init(&model->lock, NULL);
-    model->shape_only = options->shape_only;
+    model->shape_only = options->shape_only || options->measure;
     sonde_status status = open_parts(model, path, options, err);
     if (status == SONDE_OK) *out = model;
     else sonde_model_close(&model);

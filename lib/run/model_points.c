@@ -84,6 +84,11 @@ sonde_status sonde_model_make_points(sonde_model *model, sonde_error *err)
     return SONDE_OK;
 }
 
+int64_t sonde_point_first_key(const sonde_hook_point *point, int64_t position)
+{
+    return sonde_first_visible((sonde_mask_kind)point->mask, point->window, position);
+}
+
 int64_t sonde_model_point_count(const sonde_model *model)
 {
     return model->n_points;

@@ -218,6 +218,8 @@ static sonde_status make_table(sonde_plan *plan, int64_t index, sonde_error *err
     sonde_plan_rope *rope = &plan->ropes[index];
     size_t half = (size_t)spec->rotary_dims / 2;
     size_t n = (size_t)plan->options.max_positions * half;
+    plan->rope_bytes += 2 * n * backend->real_bytes;
+    if (plan->model->shape_only) return SONDE_OK;
     rope->cos = sonde_alloc_raw(n, backend->real_bytes);
     rope->sin = sonde_alloc_raw(n, backend->real_bytes);
     float *inv_freq = sonde_alloc(half, sizeof *inv_freq);
@@ -225,7 +227,6 @@ static sonde_status make_table(sonde_plan *plan, int64_t index, sonde_error *err
         sonde_free(inv_freq);
         return sonde_no_memory(err, "rope tables", 2 * n * backend->real_bytes);
     }
-    plan->rope_bytes += 2 * n * backend->real_bytes;
     sonde_rope_frequencies(spec, 1, rope->divisors, inv_freq);
     for (int64_t p = 0; p < plan->options.max_positions; p++)
         backend->rope_entry(inv_freq, spec->rotary_dims, p, spec->attention_scaling,
@@ -242,8 +243,7 @@ sonde_status sonde_plan_make_ropes(sonde_plan *plan, sonde_error *err)
     if (!plan->ropes) return sonde_no_memory(err, "rope tables", 64);
     for (int64_t i = 0; i < r->n_ropes; i++) {
         SONDE_TRY(copy_divisors(plan, i, err));
-        if (!sonde_rope_depends_on_length(&r->ropes[i]) && !plan->model->shape_only)
-            SONDE_TRY(make_table(plan, i, err));
+        if (!sonde_rope_depends_on_length(&r->ropes[i])) SONDE_TRY(make_table(plan, i, err));
     }
     return SONDE_OK;
 }

@@ -33,6 +33,8 @@ typedef struct sonde_model_options {
     const char *cpu_level; /* highest level used: "avx512" (NULL: best), "avx2", "scalar" */
     int32_t threads;     /* for packing; 0: all */
     bool shape_only;     /* read no weights: hook points and dims only */
+    bool measure;        /* check every tensor and count packed bytes, but pack nothing: for
+                            plans. Nothing can be run */
 } sonde_model_options;
 
 /* BAD_MODEL / BAD_FILE with the offending name; UNKNOWN_NAME for a backend. Given to the caller. */
@@ -78,6 +80,8 @@ typedef struct sonde_hook_point {
     int32_t mask;     /* sonde_mask_kind of recipe.h; for ragged points */
     int64_t window;
 } sonde_hook_point;
+/* Position of the first key that a query at `position` sees at a ragged point. */
+SONDE_API int64_t sonde_point_first_key(const sonde_hook_point *point, int64_t position);
 /* In execution order. Borrowed for the model's life. */
 SONDE_API int64_t sonde_model_point_count(const sonde_model *model);
 SONDE_API const sonde_hook_point *sonde_model_point(const sonde_model *model, int64_t index);
