@@ -7,6 +7,28 @@
  * among all prompts of the source, whatever --skip, --limit, --part, --max-tokens or a skipped
  * prompt leave out. Messages name the source and the line: "prompts.jsonl:17: ...".
  *
+ * Lines end with LF or CRLF and hold at most SONDE_PROMPT_MAX_LINE bytes of UTF-8; a byte order mark
+ * at the very beginning is passed over. A blank line (nothing but spaces and tabs) takes no index in
+ * .txt; in jsonl blank lines may end the source, elsewhere they are bad prompts. A source without
+ * any prompt is BAD_PROMPT.
+ *
+ * Which prompts: --skip and --limit choose indexes [skip, skip + limit), --part takes those of them
+ * with index mod N = I, --max-tokens ends before the prompt that would pass it (counted over what
+ * this part gives). Lines outside the choice are not looked at; ids are unique among the others.
+ *
+ * Keys of a jsonl prompt (null stands for a key left out):
+ *   id              text, or a whole number taken as text; default the index
+ *   text | tokens   exactly one; `messages`, `edits`, `pair`, `tools`, `chat` are refused by name
+ *   continuation    text after `text`, or ids after `tokens`. A text is encoded together with its
+ *                   continuation where the ids of `text` alone begin those of both, else on its own
+ *   max_new_tokens, seed, rows   in place of the options; `rows` may not name files
+ *   spans           [[begin, end], ...] marks characters (code points, from 0, end not included) of
+ *                   text then continuation, or tokens of `tokens`
+ *   meta            an object of metadata; every other key is metadata too
+ *
+ * Too long is a prompt with its continuation of more than max_seq tokens. A prompt with a
+ * continuation is never split.
+ *
  * [one thread at a time per object]
  */
 #ifndef SONDE_HOST_PROMPTS_H
@@ -16,6 +38,8 @@
 #include "sonde/job.h"
 
 #include <jansson.h>
+
+#define SONDE_PROMPT_MAX_LINE ((size_t)64 << 20)
 
 typedef struct sonde_prompts sonde_prompts;
 
@@ -41,7 +65,7 @@ typedef struct sonde_prompt {
                           that the sequence fits (state CUT when --too-long cut did that) */
     uint64_t seed;     /* the prompt's own key, else --seed */
     char *rows;        /* the prompt's own rows expression, or NULL */
-    uint8_t *marked;   /* [n_tokens] 1: the token's bytes overlap one of `spans`; NULL: no spans */
+    uint8_t *marked;   /* [n_tokens] 1: the token overlaps one of `spans`; NULL: no spans */
     json_t *meta;      /* object of the metadata keys, never NULL */
 } sonde_prompt;
 

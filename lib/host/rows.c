@@ -56,6 +56,7 @@ struct sonde_rows_expr {
 typedef struct parser {
     const char *text, *at;
     int depth;
+    bool no_files; /* file:LIST is refused */
     sonde_error *err;
 } parser;
 
@@ -192,6 +193,7 @@ static sonde_status parse_listed(parser *p, node *n, const char *path)
 {
     char *text = NULL;
     size_t bytes;
+    if (p->no_files) return bad_value(p, "file", path, "no list: a prompt's rows do not read files");
     SONDE_TRY(sonde_read_file(path, MAX_LIST_BYTES, &text, &bytes, p->err));
     sonde_status status = parse_listed_lines(p, n, path, text);
     sonde_free(text);
@@ -306,14 +308,15 @@ static sonde_status parse_or(parser *p, node **out)
     return parse_joined(p, out, '|', NODE_OR, parse_and);
 }
 
-sonde_status sonde_rows_compile(const char *text, sonde_rows_expr **expr, sonde_error *err)
+static sonde_status compile(const char *text, bool no_files, sonde_rows_expr **expr,
+                            sonde_error *err)
 {
     if (strlen(text) > MAX_TEXT)
         return sonde_fail(err, SONDE_USAGE, "rows expression '%.40s...': longer than %d bytes; put "
                           "long lists into a file (file:LIST)", text, MAX_TEXT);
     sonde_rows_expr *e = sonde_alloc(1, sizeof *e);
     if (!e) return sonde_no_memory(err, "a rows expression", sizeof *e);
-    parser p = {.text = text, .at = text, .err = err};
+    parser p = {.text = text, .at = text, .no_files = no_files, .err = err};
     sonde_status status = parse_or(&p, &e->root);
     if (status == SONDE_OK && *p.at) status = syntax(&p, "'&', '|' or the end");
     if (status != SONDE_OK) {
@@ -322,6 +325,17 @@ sonde_status sonde_rows_compile(const char *text, sonde_rows_expr **expr, sonde_
     }
     *expr = e;
     return SONDE_OK;
+}
+
+sonde_status sonde_rows_compile(const char *text, sonde_rows_expr **expr, sonde_error *err)
+{
+    return compile(text, false, expr, err);
+}
+
+sonde_status sonde_rows_compile_without_files(const char *text, sonde_rows_expr **expr,
+                                              sonde_error *err)
+{
+    return compile(text, true, expr, err);
 }
 
 void sonde_rows_destroy(sonde_rows_expr **expr)

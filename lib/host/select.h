@@ -31,6 +31,9 @@ typedef struct sonde_rows_context {
 
 /* Compiles an expression; USAGE errors point at the place and name the near term. */
 sonde_status sonde_rows_compile(const char *text, sonde_rows_expr **expr, sonde_error *err);
+/* The same for an expression that came with a prompt: file:LIST is refused. */
+sonde_status sonde_rows_compile_without_files(const char *text, sonde_rows_expr **expr,
+                                              sonde_error *err);
 void sonde_rows_destroy(sonde_rows_expr **expr);
 /* keeps[i] = 1 where row i is kept. [any thread] */
 sonde_status sonde_rows_evaluate(const sonde_rows_expr *expr, const sonde_rows_context *context,
