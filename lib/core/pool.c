@@ -5,6 +5,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -145,5 +146,7 @@ void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_funct
     atomic_store(&pool->busy, pool->n_threads - 1);
     start_generation(pool);
     claim(pool, 0);
-    while (atomic_load(&pool->busy) > 0) RELAX();
+    for (int i = 0; atomic_load(&pool->busy) > 0; i++)
+        if (i < SPINS) RELAX();
+        else sched_yield();
 }

@@ -98,13 +98,15 @@ bool sonde_parse_f64(const char *text, double min, double max, double *out)
 bool sonde_parse_bytes(const char *text, uint64_t *out)
 {
     char *end;
+    size_t digits = strspn(text, "0123456789.");
     if (*text < '0' || *text > '9') return false;
     double value = strtod(text, &end);
-    static const char units[] = "KMGT";
+    if (end != text + digits) return false; /* hexadecimal, exponents, two points */
+    static const char units[] = "KkMmGgTt";
     double factor = 1;
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    const char *unit = *end ? strchr(units, *end) : NULL;
     if (unit) {
-        for (const char *u = units; u <= unit; u++) factor *= 1024;
+        for (const char *u = units; u <= unit; u += 2) factor *= 1024;
         end++;
     }
     if (unit && *end == 'i') end++;
