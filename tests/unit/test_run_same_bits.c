@@ -1,0 +1,193 @@
+/*
+ * test_run_same_bits.c - the second promise: what a row computes depends on the model, its sequence
+ * and the backend build only. Every way of running below gives the bits of the plainest one.
+ */
+#include "core/cpu.h"
+#include "support/captured.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const families[] = {"llama", "gpt2", "qwen2_sliding"};
+
+/* One sequence at a time, all rows in one chunk, nothing left out, nothing joined. */
+static const run_case plainest = {
+    .name = "plainest", .batch_sequences = 1,
+    .off = SONDE_OFF_DROP | SONDE_OFF_FUSE | SONDE_OFF_NARROW | SONDE_OFF_ALIAS};
+
+static const run_case ways[] = {
+    {.name = "as planned"},
+    {.name = "three sequences", .batch_sequences = 3},
+    {.name = "one sequence", .batch_sequences = 1},
+    {.name = "chunks of 1", .chunk = 1},
+    {.name = "chunks of 7", .chunk = 7},
+    {.name = "chunks of 7, two sequences", .chunk = 7, .batch_sequences = 2},
+    {.name = "steps of 5 rows", .batch_tokens = 5},
+    {.name = "steps of 1 row", .batch_tokens = 1, .batch_sequences = 1},
+    {.name = "two threads", .threads = 2},
+    {.name = "two workers", .workers = 2, .batch_sequences = 2},
+    {.name = "two workers of two threads", .workers = 2, .threads = 2, .chunk = 7},
+    {.name = "little ragged memory", .ragged_bytes = 16384},
+    {.name = "no drop", .off = SONDE_OFF_DROP},
+    {.name = "no fuse", .off = SONDE_OFF_FUSE},
+    {.name = "no narrow", .off = SONDE_OFF_NARROW},
+    {.name = "no alias", .off = SONDE_OFF_ALIAS},
+    {.name = "no labels", .no_labels = true},
+    {.name = "no labels, no narrow", .no_labels = true, .off = SONDE_OFF_NARROW},
+};
+
+static const char *const single_points[] = {
+    "embed", "resid_pre", "resid_post", "resid_mid", "attn_norm", "attn.q_rot", "attn.k", "attn.v",
+    "attn.scores", "attn.pattern", "attn.z", "attn.out", "mlp.pre", "mlp.post", "mlp.out",
+    "mlp_norm.scale", "final_norm", "logits"};
+
+static int compare(const sonde_model *model, const captured *want, const run_case *how)
+{
+    captured got;
+    sonde_error err = {0};
+    if (captured_run(model, how, &got, &err) != SONDE_OK) fail_msg("%s: %s", how->name, err.message);
+    int n = captured_differences(model, want, &got, how->name);
+    captured_reset(&got);
+    return n;
+}
+
+/* Each level's own plainest run, then this level's other ways against it. */
+static void check_ways(const char *backend, const char *level)
+{
+    int n = 0;
+    for (size_t f = 0; f < SONDE_COUNT(families); f++) {
+        captured want;
+        sonde_error err = {0};
+        sonde_model *model = case_model(families[f], backend, level);
+        if (captured_run(model, &plainest, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+        for (size_t i = 0; i < SONDE_COUNT(ways); i++) n += compare(model, &want, &ways[i]);
+        captured_reset(&want);
+        sonde_model_close(&model);
+    }
+    assert_int_equal(n, 0);
+}
+
+static void test_batches_chunks_threads_workers_and_switches(void **state)
+{
+    (void)state;
+    check_ways("cpu", NULL);
+}
+
+static void test_the_oracle_keeps_its_bits(void **state)
+{
+    (void)state;
+    check_ways("oracle", NULL);
+}
+
+/* Another instruction set against the scalar level, which is the definition. */
+static void check_level(sonde_cpu_level level)
+{
+    int n = 0;
+    if (sonde_cpu_best() < level) {
+        print_message("this processor has no %s\n", sonde_cpu_level_name(level));
+        skip();
+    }
+    for (size_t f = 0; f < SONDE_COUNT(families); f++) {
+        captured want;
+        sonde_error err = {0};
+        run_case how = {.name = sonde_cpu_level_name(level), .chunk = 7};
+        sonde_model *scalar = case_model(families[f], "cpu", "scalar");
+        sonde_model *model = case_model(families[f], "cpu", how.name);
+        if (captured_run(scalar, &how, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+        n += compare(model, &want, &how);
+        captured_reset(&want);
+        sonde_model_close(&model);
+        sonde_model_close(&scalar);
+    }
+    assert_int_equal(n, 0);
+}
+
+static void test_avx2_is_scalar(void **state)
+{
+    (void)state;
+    check_level(SONDE_CPU_AVX2);
+}
+
+static void test_avx512_is_scalar(void **state)
+{
+    (void)state;
+    check_level(SONDE_CPU_AVX512);
+}
+
+static void test_one_point_alone(void **state)
+{
+    int n = 0;
+    (void)state;
+    for (size_t f = 0; f < SONDE_COUNT(families); f++) {
+        captured want;
+        sonde_error err = {0};
+        sonde_model *model = case_model(families[f], "cpu", NULL);
+        if (captured_run(model, &plainest, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+        for (size_t i = 0; i < SONDE_COUNT(single_points); i++) {
+            run_case how = {.name = single_points[i], .only = single_points[i], .no_labels = i % 2};
+            n += compare(model, &want, &how);
+        }
+        captured_reset(&want);
+        sonde_model_close(&model);
+    }
+    assert_int_equal(n, 0);
+}
+
+static void test_rounded_caches_keep_their_bits_too(void **state)
+{
+    static const sonde_dtype types[] = {SONDE_DTYPE_BF16, SONDE_DTYPE_F16};
+    int n = 0, meant = 0;
+    (void)state;
+    for (size_t t = 0; t < SONDE_COUNT(types); t++) {
+        captured want;
+        sonde_error err = {0};
+        sonde_model *model = case_model("llama", "cpu", NULL);
+        run_case first = plainest, second = {.name = "rounded, chunks of 7", .chunk = 7};
+        run_case full = {.name = "the f32 cache, which must differ"};
+        first.kv_dtype = second.kv_dtype = types[t];
+        if (captured_run(model, &first, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+        n += compare(model, &want, &second);
+        meant += compare(model, &want, &full) > 0;
+        captured_reset(&want);
+        sonde_model_close(&model);
+    }
+    assert_int_equal(n, 0);
+    assert_int_equal(meant, SONDE_COUNT(types));
+}
+
+/* Every point of the plainest run holds every row: the comparisons above are not of nothing. */
+static void test_nothing_is_missing(void **state)
+{
+    captured c;
+    sonde_error err = {0};
+    (void)state;
+    sonde_model *model = case_model("llama", "cpu", NULL);
+    assert_int_equal(captured_run(model, &plainest, &c, &err), SONDE_OK);
+    for (int64_t i = 0; i < CASE_SEQUENCES; i++) {
+        const kept_sequence *s = &c.sequences[i];
+        assert_int_equal(s->n_tokens, 6);
+        for (int64_t p = 0; p < c.n_points; p++) /* the last token is sampled, never run */
+            assert_int_equal(s->points[p].next_position, s->n_prompt + 5);
+        for (int64_t t = 1; t < s->n_prompt; t++) assert_true(s->logprobs[t] < 0.0f);
+        for (int64_t t = 0; t < s->n_tokens; t++) assert_true(s->sampled_logprobs[t] < 0.0f);
+    }
+    captured_reset(&c);
+    sonde_model_close(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_is_missing),
+        cmocka_unit_test(test_batches_chunks_threads_workers_and_switches),
+        cmocka_unit_test(test_the_oracle_keeps_its_bits),
+        cmocka_unit_test(test_avx2_is_scalar),
+        cmocka_unit_test(test_avx512_is_scalar),
+        cmocka_unit_test(test_one_point_alone),
+        cmocka_unit_test(test_rounded_caches_keep_their_bits_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
