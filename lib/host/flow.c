@@ -342,9 +342,24 @@ int64_t sonde_flow_generated(const sonde_flow *flow, const uint32_t **tokens,
     return flow->n_tokens - flow->prompt.n_tokens;
 }
 
+/* What may still turn out to be the beginning of a stop text is held back, at a character's start. */
+static size_t settled_bytes(const sonde_flow *flow)
+{
+    const sonde_option_list *texts = &flow->pipeline->spec.options->stop;
+    size_t bytes = SONDE_MIN(flow->text.length, flow->text_cut), longest = 1;
+    if (flow->done || flow->text_cut != SIZE_MAX) return bytes;
+    for (int32_t i = 0; i < texts->count; i++)
+        longest = SONDE_MAX(longest, strlen(texts->values[i]));
+    bytes = bytes > longest - 1 ? bytes - (longest - 1) : 0;
+    while (bytes > 0 && bytes < flow->text.length &&
+           ((unsigned char)flow->text.data[bytes] & 0xC0) == 0x80)
+        bytes--;
+    return bytes;
+}
+
 const char *sonde_flow_text(const sonde_flow *flow, size_t *bytes)
 {
-    *bytes = SONDE_MIN(flow->text.length, flow->text_cut);
+    *bytes = settled_bytes(flow);
     return flow->text.data ? flow->text.data : "";
 }
 

@@ -98,7 +98,7 @@ static uint64_t worst_bytes(const sonde_pipeline *p, const sonde_prompt *prompt)
     uint64_t rows = (uint64_t)(prompt->n_tokens + SONDE_MAX(prompt->max_new - 1, 0)), bytes = 0;
     for (int32_t i = 0; p->spec.schema && i < p->n_outputs; i++) {
         const sonde_pipe_output *o = &p->outputs[i];
-        if (o->dataset < 0 || o->declared->kind == SONDE_OUTPUT_SPARSE) continue;
+        if (o->twin || o->declared->kind == SONDE_OUTPUT_SPARSE) continue;
         bytes += rows * o->row_bytes * (o->ragged_class >= 0 ? (rows + 1) / 2 : 1);
     }
     return bytes;

@@ -31,7 +31,8 @@ typedef struct sonde_pipe_output {
     const sonde_probe_output *declared;
     int32_t instance;
     int32_t slot, ragged_class; /* ragged_class -1: dense */
-    int32_t dataset;   /* POINT: schema point; else store dataset. -1: stored under another name */
+    int32_t dataset;   /* POINT: schema point; else store dataset */
+    bool twin;         /* an earlier output stores the same values: a second name, no rows */
     int32_t sequence_column, position_column; /* SPARSE */
     sonde_dtype stored;
     int64_t width;     /* elements of a row; ragged: heads */

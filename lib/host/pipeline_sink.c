@@ -256,7 +256,7 @@ static int32_t emit(void *self, uint32_t output, int64_t n_rows, const void *dat
     const sonde_pipe_output *o = output_of(e, output, false, pe);
     if (!o || check_emit(e, output, n_rows, data, pe) != 0) return 1;
     e->emitted[output] = 1;
-    if (!e->pipeline->spec.schema || o->dataset < 0) return 0;
+    if (!e->pipeline->spec.schema || o->twin) return 0;
     sonde_error error = {0};
     sonde_status status = need_encoded(e, o, &error);
     if (status != SONDE_OK) return store_failed(e, status, &error, pe);

@@ -125,7 +125,7 @@ static const sonde_pipe_output *twin(const sonde_pipeline *p, const sonde_pipe_o
     const char *other = sonde_model_point(p->spec.model, at->point->same_as)->name;
     for (int32_t i = p->first_output[o->instance]; i < p->n_outputs; i++) {
         const sonde_pipe_output *seen = &p->outputs[i];
-        if (seen == o || seen->declared->kind != SONDE_OUTPUT_POINT || seen->dataset < 0) continue;
+        if (seen == o || seen->declared->kind != SONDE_OUTPUT_POINT || seen->twin) continue;
         const sonde_pipe_point *there = pipe_point(p, o->instance, seen->declared->point);
         bool same = strcmp(there->point->name, other) == 0 && there->slot == at->slot &&
                     seen->stored == o->stored && (seen->declared->flags & SONDE_OUTPUT_UNCHANGED) &&
@@ -158,13 +158,13 @@ static sonde_status declare_point(sonde_pipeline *p, sonde_pipe_output *o, sonde
     const sonde_pipe_point *at = pipe_point(p, o->instance, o->declared->point);
     SONDE_TRY(point_is_free(p, o, at->point->name, err));
     bool real = o->declared->element == SONDE_ELEMENT_F32;
-    o->stored = real ? sonde_as_dtype(p->spec.options->as, at->point)
-                     : sonde_probe_element_dtype(o->declared->element);
     const sonde_pipe_output *other = twin(p, o, at);
     if (other) {
-        o->dataset = -1;
+        o->twin = true;
+        if (!p->spec.schema) return SONDE_OK;
         return sonde_schema_link_point(p->spec.schema, other->dataset, at->point->name, err);
     }
+    if (!p->spec.schema) return SONDE_OK;
     sonde_string parts = {0};
     parts_text(at->selected, &parts);
     sonde_schema_point spec = {.name = at->point->name, .layer = at->point->layer,
@@ -186,7 +186,6 @@ static sonde_status declare_rows(sonde_pipeline *p, sonde_pipe_output *o, sonde_
 {
     const char *instance = p->spec.probes->instances[o->instance].name;
     int32_t n_dims = (int32_t)o->declared->n_dims;
-    o->stored = sonde_probe_element_dtype(o->declared->element);
     if (o->declared->kind == SONDE_OUTPUT_ROWS)
         return sonde_schema_add_rows(p->spec.schema, instance, o->declared->name,
                                      o->rowmap ? -2 : -1, o->stored, n_dims, o->declared->shape,
@@ -234,10 +233,13 @@ static sonde_status shape_output(sonde_pipeline *p, sonde_pipe_output *o, sonde_
     o->ragged_class = -1;
     o->width = elements_of(o->declared);
     o->slot = 0;
+    o->stored = sonde_probe_element_dtype(o->declared->element);
     if (o->declared->kind == SONDE_OUTPUT_SPARSE) return SONDE_OK;
     const sonde_pipe_point *at = pipe_point(p, o->instance, o->declared->point);
     o->slot = at->slot;
     o->rowmap = slots_used(p) > 1;
+    if (o->declared->kind == SONDE_OUTPUT_POINT && o->declared->element == SONDE_ELEMENT_F32)
+        o->stored = sonde_as_dtype(p->spec.options->as, at->point);
     bool ragged = o->declared->kind == SONDE_OUTPUT_POINT && at->point->ragged;
     if (!ragged) return SONDE_OK;
     o->width = instance->points[o->declared->point].shape[0];
@@ -250,9 +252,8 @@ static sonde_status add_output(sonde_pipeline *p, int32_t instance, uint32_t ind
     *o = (sonde_pipe_output){.declared = &p->spec.probes->instances[instance].outputs[index],
                              .instance = instance, .dataset = -1};
     SONDE_TRY(shape_output(p, o, err));
-    if (p->spec.schema)
-        SONDE_TRY(o->declared->kind == SONDE_OUTPUT_POINT ? declare_point(p, o, err)
-                                                           : declare_rows(p, o, err));
+    if (o->declared->kind == SONDE_OUTPUT_POINT) SONDE_TRY(declare_point(p, o, err));
+    else if (p->spec.schema) SONDE_TRY(declare_rows(p, o, err));
     if (p->spec.schema) SONDE_TRY(declare_rows_map(p, o, err));
     size_t element = sonde_dtype_bytes(o->stored, 1);
     o->row_bytes = element * (size_t)o->width;

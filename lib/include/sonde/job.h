@@ -48,7 +48,7 @@ SONDE_API extern const sonde_option sonde_job_options_table[];
 /* What the caller may watch. All members may be NULL. Called from worker threads, one at a time. */
 typedef struct sonde_job_progress {
     uint64_t rows, prompt_tokens, generated_tokens, sequences, bytes_raw, bytes_stored;
-    uint64_t rows_expected; /* 0: not known */
+    uint64_t sequences_expected; /* at most; 0: not known */
     double seconds, tokens_per_second;
 } sonde_job_progress;
 typedef struct sonde_generated {

@@ -1,0 +1,136 @@
+/* job_run.c - what capture and generate share: plan, pipeline, schedule, progress, summary. */
+#include "job_internal.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+#define PROGRESS_NS 100000000u
+#define WINDOW_BYTES ((uint64_t)256 << 20)
+
+/* ---- progress ------------------------------------------------------------------------------------------ */
+
+void sonde_job_run_progress(sonde_job_run *run, sonde_job_progress *progress)
+{
+    sonde_pipeline_stats stats = {0};
+    sonde_store_stats stored = {0};
+    if (run->pipeline) sonde_pipeline_stats_get(run->pipeline, &stats);
+    if (run->store) sonde_store_stats_get(run->store, &stored);
+    double seconds = (double)(sonde_now_ns() - run->begin_ns) * 1e-9;
+    uint64_t tokens = stats.prompt_tokens + stats.generated_tokens;
+    *progress = (sonde_job_progress){
+        .rows = stats.rows, .prompt_tokens = stats.prompt_tokens,
+        .generated_tokens = stats.generated_tokens, .sequences = stats.sequences,
+        .bytes_raw = stats.raw_bytes, .bytes_stored = stored.stored_bytes, .seconds = seconds,
+        .sequences_expected = run->job->scan.known ? (uint64_t)run->job->scan.lines : 0,
+        .tokens_per_second = seconds > 0.0 ? (double)tokens / seconds : 0.0};
+}
+
+/* Polled by workers, one at a time: also the clock of the progress line. */
+static bool cancelled(void *context)
+{
+    sonde_job_run *run = context;
+    const sonde_job_watch *watch = run->watch;
+    if (!watch) return false;
+    uint64_t now = sonde_now_ns();
+    if (watch->progress && now - run->last_progress_ns >= PROGRESS_NS) {
+        sonde_job_progress progress;
+        run->last_progress_ns = now;
+        sonde_job_run_progress(run, &progress);
+        watch->progress(watch->context, &progress);
+    }
+    return watch->cancelled && watch->cancelled(watch->context);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+sonde_status sonde_job_run_open(sonde_job_run *run, sonde_error *err)
+{
+    sonde_job *job = run->job;
+    SONDE_TRY(sonde_job_prompts(job, &run->prompts, err));
+    sonde_pipeline_spec spec = {
+        .model = job->model, .tokenizer = job->tokenizer, .prompts = run->prompts,
+        .probes = job->spec.generate ? NULL : &job->probes, .options = &job->options,
+        .stop_ids = job->stop_ids, .n_stop_ids = job->n_stop_ids, .labels = job->labels,
+        .generates = job->spec.generate, .schema = run->schema, .store = run->store,
+        .workers = job->workers, .window_bytes = WINDOW_BYTES, .retired = run->retired,
+        .token = run->token, .cancelled = cancelled, .context = run};
+    SONDE_TRY(sonde_pipeline_open(&spec, &run->pipeline, err));
+    return sonde_job_plan(job, sonde_pipeline_wants(run->pipeline), &run->plan, err);
+}
+
+sonde_status sonde_job_run_schedule(sonde_job_run *run, sonde_error *err)
+{
+    sonde_schedule_options options = sonde_job_schedule(run->job, run->plan);
+    sonde_schedule_callbacks callbacks = sonde_pipeline_callbacks(run->pipeline);
+    run->begin_ns = sonde_now_ns();
+    SONDE_TRY(sonde_schedule_run(run->plan, &options, &callbacks, &run->stats, err));
+    sonde_prompts_stats read;
+    sonde_prompts_stats_get(run->prompts, &read);
+    if (read.given > 0) return SONDE_OK;
+    return sonde_fail(err, SONDE_BAD_PROMPT, "%s: no prompts%s",
+                      run->job->spec.prompts ? run->job->spec.prompts : "the command line",
+                      read.lines > 0 ? " are left by --skip, --limit, --part and --max-tokens" : "");
+}
+
+void sonde_job_run_close(sonde_job_run *run)
+{
+    sonde_plan_destroy(&run->plan);
+    sonde_pipeline_close(&run->pipeline);
+    sonde_prompts_close(&run->prompts);
+}
+
+/* ---- summary ----------------------------------------------------------------------------------------------- */
+
+static void add_dtype(char *text, size_t size, const char *name)
+{
+    size_t used = strlen(text);
+    if (strstr(text, name) && strcmp(name, "f16") != 0) return;
+    if (strcmp(name, "f16") == 0 && (strncmp(text, "f16", 3) == 0 || strstr(text, " f16"))) return;
+    snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+static const char *list_dtypes(sonde_job *job)
+{
+    job->dtypes[0] = '\0';
+    for (int32_t i = 0; i < job->probes.count; i++)
+        for (int64_t j = 0; j < job->probes.instances[i].selection.count; j++) {
+            int64_t point = job->probes.instances[i].selection.points[j].point;
+            bool stored = false;
+            for (uint32_t k = 0; k < job->probes.instances[i].n_outputs; k++)
+                stored = stored || (job->probes.instances[i].outputs[k].kind == SONDE_OUTPUT_POINT &&
+                                    job->probes.instances[i].outputs[k].point == (uint32_t)j);
+            if (stored)
+                add_dtype(job->dtypes, sizeof job->dtypes,
+                          sonde_dtype_name(sonde_as_dtype(job->options.as,
+                                                          sonde_model_point(job->model, point))));
+        }
+    return job->dtypes;
+}
+
+void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary)
+{
+    sonde_prompts_stats read = {0};
+    sonde_store_stats stored = {0};
+    sonde_plan_info info = {0};
+    struct rusage usage;
+    sonde_job_run_progress(run, &summary->totals);
+    if (run->prompts) sonde_prompts_stats_get(run->prompts, &read);
+    if (run->store) sonde_store_stats_get(run->store, &stored);
+    if (run->plan) sonde_plan_info_get(run->plan, &info);
+    summary->blank_lines = read.blank_lines;
+    summary->skipped_prompts = read.skipped;
+    summary->cut_prompts = read.cut;
+    summary->split_prompts = read.split;
+    summary->steps_planned = (uint64_t)info.planned_steps;
+    summary->stored_dtypes = list_dtypes(run->job);
+    summary->load_ns = run->job->load_ns;
+    summary->tokenize_ns = read.tokenize_ns;
+    summary->prefill_ns = run->stats.run.prefill_ns;
+    summary->decode_ns = run->stats.run.decode_ns;
+    summary->hook_ns = run->stats.run.hook_ns;
+    summary->codec_ns = stored.codec_ns;
+    summary->write_ns = stored.write_ns;
+    summary->wait_ns = stored.wait_ns;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        summary->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024u;
+}
