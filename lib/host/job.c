@@ -8,6 +8,25 @@ static const sonde_dtype kv_dtypes[] = {SONDE_DTYPE_F32, SONDE_DTYPE_BF16, SONDE
 
 /* ---- parts --------------------------------------------------------------------------------------------- */
 
+/* Weights alone over --memory are refused before the first byte of them is read. */
+static sonde_status check_weights_fit(const sonde_job *job, const sonde_model_options *options,
+                                      sonde_error *err)
+{
+    sonde_model_options measure = *options;
+    sonde_model *model = NULL;
+    sonde_model_info info;
+    char needed[32], there[32];
+    if (job->options.memory == 0 || options->measure) return SONDE_OK;
+    measure.measure = true;
+    SONDE_TRY(sonde_model_open(job->spec.model, &measure, &model, err));
+    sonde_model_info_get(model, &info);
+    sonde_model_close(&model);
+    if (info.packed_bytes <= job->options.memory) return SONDE_OK;
+    return sonde_fail(err, SONDE_TOO_BIG, "%s: its weights take %s of memory, --memory allows %s",
+                      job->spec.model, sonde_format_bytes(info.packed_bytes, needed),
+                      sonde_format_bytes(job->options.memory, there));
+}
+
 static sonde_status open_model(sonde_job *job, sonde_error *err)
 {
     uint64_t begin = sonde_now_ns();
@@ -15,6 +34,7 @@ static sonde_status open_model(sonde_job *job, sonde_error *err)
                                    .backend = backends[job->options.backend],
                                    .cpu_level = job->options.cpumask,
                                    .measure = job->spec.shape_only};
+    SONDE_TRY(check_weights_fit(job, &options, err));
     SONDE_TRY(sonde_model_open(job->spec.model, &options, &job->model, err));
     job->load_ns = sonde_now_ns() - begin;
     return SONDE_OK;

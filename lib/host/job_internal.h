@@ -56,6 +56,8 @@ typedef struct sonde_job_run {
     sonde_store *store;   /* NULL: generate */
     sonde_schema *schema;
     sonde_schedule_stats stats;
+    bool started; /* rows may have been put */
+    int64_t sealed_rows, sealed_sequences; /* after a failure */
     uint64_t begin_ns, last_progress_ns;
     sonde_status (*retired)(void *context, const sonde_flow *flow, sonde_error *err);
     sonde_status (*token)(void *context, sonde_flow *flow, sonde_error *err);
@@ -71,8 +73,8 @@ void sonde_job_run_close(sonde_job_run *run);
 void sonde_job_run_progress(sonde_job_run *run, sonde_job_progress *progress);
 void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary);
 
-/* job_texts.c: what is written about the job. `hash` of the prompts. */
-sonde_status sonde_job_manifest(const sonde_job_run *run, sonde_string *text, sonde_error *err);
-sonde_status sonde_job_run_text(const sonde_job_run *run, sonde_string *text, sonde_error *err);
+/* job_texts.c: what is written about the job. */
+sonde_status sonde_job_manifest(sonde_job_run *run, sonde_string *text, sonde_error *err);
+sonde_status sonde_job_run_text(sonde_job_run *run, sonde_string *text, sonde_error *err);
 
 #endif
