@@ -95,6 +95,8 @@ sonde_status sonde_store_failure(sonde_store *store, sonde_error *err);
  * caller's to give) and returns that first failure. */
 sonde_status sonde_store_seal(sonde_store *store, bool complete, const int64_t *rows,
                               sonde_error *err);
+/* Is the file under its final name? */
+bool sonde_store_is_sealed(const sonde_store *store);
 /* Releases everything; an unsealed .part file is removed when `discard`, else left. */
 void sonde_store_destroy(sonde_store **store, bool discard);
 
