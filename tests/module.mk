@@ -54,3 +54,17 @@ fuzz-run:
 	    sh tests/fuzz/run.sh $(B) $$target $(FUZZ_SECONDS) || exit 1; done
 
 -include $(TEST_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d)
+
+# Each tests/bench/bench_*.c is one program; what else lies there they share.
+BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
+BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
+BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(wildcard tests/bench/*.c))) \
+             $(B)/tests/support/linear_case.o
+$(BENCH_BIN): %: %.o $(BENCH_OBJ) $(B)/libsonde.a
+	@$(if $(V),,echo '  LD      $@')
+	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libsonde.a $(LIBS)
+.PHONY: bench
+## bench: builds and runs the benchmarks of the kernels (minutes; wants a quiet machine)
+bench: $(BENCH_BIN)
+	@for t in $(BENCH_BIN); do echo "== $$t"; $$t || exit 1; done
+-include $(BENCH_SRC:%.c=$(B)/%.d) $(BENCH_OBJ:.o=.d)

@@ -6,10 +6,12 @@
 #define SONDE_INLINE static inline __attribute__((always_inline))
 #define SONDE_UNROLL _Pragma("GCC unroll 16")
 #define SONDE_UNUSED __attribute__((unused))
+#define SONDE_PREFETCH(address) __builtin_prefetch((address), 0, 2) /* to the second cache */
 #else
 #define SONDE_INLINE static inline
 #define SONDE_UNROLL
 #define SONDE_UNUSED
+#define SONDE_PREFETCH(address) ((void)0)
 #endif
 
 #endif

@@ -29,6 +29,7 @@ void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end);
 
 /* Units: (part, panel, block of rows). */
 #define SONDE_LINEAR_ROW_BLOCK 240
+int64_t sonde_linear_panels(const sonde_linear_args *args); /* of one block of rows */
 int64_t sonde_linear_units(const sonde_linear_args *args);
 size_t sonde_linear_scratch(const sonde_linear_args *args);
 typedef struct sonde_linear_unit {

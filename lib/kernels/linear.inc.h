@@ -1,21 +1,26 @@
 /*
- * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME and LINEAR_ROWS
- * (rows of the largest tile) defined.
+ * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME, LINEAR_ROWS and
+ * LINEAR_WIDE defined: the rows of a tile of LINEAR_WIDE times 16 outputs that fill the registers.
  *
- * A tile is R rows of x by one panel of 32 outputs: 2 R accumulators in registers, one broadcast of
- * x and two loads of W a step of k. M rows are split into equal tiles of at most LINEAR_ROWS.
+ * A unit is a block of rows by one panel of 32 outputs; units of one block of rows run together.
+ * For each block of k those rows of x stay in the second cache while panel after panel passes; of a
+ * panel 16 * LINEAR_WIDE outputs stay in the first one while tiles of rows sweep over them, one
+ * broadcast of x a row and a load of W for 16 outputs a step of k. Block sums are added up in y (the
+ * last panel of a part in scratch, where it is not full). So few rows that a tile of all 32 outputs
+ * fits the registers take panel after panel as memory holds it.
  */
 #include "linear.h"
 #include "vec16.h"
 
+/* Rows of a tile of all 32 outputs: as many as leave room for the weights. */
+#define LINEAR_FEW (LINEAR_WIDE > 1 ? LINEAR_ROWS : 2)
+
 typedef struct tile {
     const float *x[LINEAR_ROWS];
-    float *y[LINEAR_ROWS];
-    const float *residual[LINEAR_ROWS];
-    const sonde_packed *weight;
-    int64_t panel;
-    const float *bias;
-    int64_t n_outputs; /* of this panel: 32, or fewer in the last */
+    const void *panel; /* [cols][32] */
+    int64_t column;    /* first output within the panel */
+    float *totals;     /* of row 0 and `column` */
+    int64_t stride;    /* of the totals */
 } tile;
 
 SONDE_INLINE vec16 load_weight(const void *panel, int64_t at, sonde_dtype dtype)
@@ -25,105 +30,220 @@ SONDE_INLINE vec16 load_weight(const void *panel, int64_t at, sonde_dtype dtype)
     return v_load_f16((const uint16_t *)panel + at);
 }
 
-/* Bias, residual and the store of one row's 32 outputs; the order of the definition. */
-static void finish_row(const tile *t, int row, const float *totals)
+/* Chains over k in [begin, end) from +0; their sums start the totals or are added to them. */
+SONDE_INLINE void run_tile(const tile *t, int64_t begin, int64_t end, const int rows, const int wide,
+                           const sonde_dtype dtype)
 {
-    float *y = t->y[row];
-    for (int64_t n = 0; n < t->n_outputs; n++) {
-        float value = totals[n];
-        if (t->bias) value = value + t->bias[n];
-        if (t->residual[row]) value = t->residual[row][n] + value;
-        y[n] = value;
+    const float *x[LINEAR_ROWS];
+    vec16 acc[LINEAR_ROWS][2];
+    SONDE_UNROLL
+    for (int r = 0; r < rows; r++) {
+        x[r] = t->x[r];
+        acc[r][0] = acc[r][1] = v_set(0.0f);
     }
-}
-
-SONDE_INLINE void run_tile(const tile *t, const int rows, const sonde_dtype dtype)
-{
-    const sonde_packed *w = t->weight;
-    size_t panel_bytes = (size_t)(w->cols * SONDE_PANEL) * (dtype == SONDE_DTYPE_F32 ? 4u : 2u);
-    const void *panel = (const char *)w->data + (size_t)t->panel * panel_bytes;
-    float totals[LINEAR_ROWS][SONDE_PANEL];
-    int64_t blocks = sonde_linear_blocks(w->cols);
-    for (int64_t block = 0; block < blocks; block++) {
-        int64_t end = sonde_linear_block_begin(w->cols, block + 1);
-        vec16 acc[LINEAR_ROWS][2];
-        SONDE_UNROLL
-        for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = v_set(0.0f);
-        for (int64_t k = sonde_linear_block_begin(w->cols, block); k < end; k++) {
-            vec16 w0 = load_weight(panel, k * SONDE_PANEL, dtype);
-            vec16 w1 = load_weight(panel, k * SONDE_PANEL + 16, dtype);
-            SONDE_UNROLL
-            for (int r = 0; r < rows; r++) {
-                vec16 x = v_set(t->x[r][k]);
-                acc[r][0] = v_fma(x, w0, acc[r][0]);
-                acc[r][1] = v_fma(x, w1, acc[r][1]);
-            }
-        }
+    const void *panel = t->panel;
+    int64_t at = begin * SONDE_PANEL + t->column;
+    for (int64_t k = begin; k < end; k++, at += SONDE_PANEL) {
+        vec16 w0 = load_weight(panel, at, dtype), w1 = w0;
+        if (wide > 1) w1 = load_weight(panel, at + 16, dtype);
         SONDE_UNROLL
         for (int r = 0; r < rows; r++) {
-            bool first = block == 0;
-            v_store(totals[r], first ? acc[r][0] : v_add(v_load(totals[r]), acc[r][0]));
-            v_store(totals[r] + 16, first ? acc[r][1] : v_add(v_load(totals[r] + 16), acc[r][1]));
+            vec16 value = v_set(x[r][k]);
+            acc[r][0] = v_fma(value, w0, acc[r][0]);
+            if (wide > 1) acc[r][1] = v_fma(value, w1, acc[r][1]);
         }
     }
-    for (int r = 0; r < rows; r++) finish_row(t, r, totals[r]);
+    SONDE_UNROLL
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < wide; j++) {
+            float *total = t->totals + r * t->stride + 16 * j;
+            v_store(total, begin == 0 ? acc[r][j] : v_add(v_load(total), acc[r][j]));
+        }
 }
 
-SONDE_INLINE void run_tile_rows(const tile *t, int rows, const sonde_dtype dtype)
+#define ROWS_CASE(n, wide)                                                                         \
+    case n: run_tile(t, begin, end, n, wide, dtype); break
+
+/* All 32 outputs of up to LINEAR_FEW rows. */
+SONDE_INLINE void run_few(const tile *t, int64_t begin, int64_t end, int64_t rows,
+                          const sonde_dtype dtype)
 {
     switch (rows) {
-    case 1: run_tile(t, 1, dtype); break;
-    case 2: run_tile(t, 2, dtype); break;
-    case 3: run_tile(t, 3, dtype); break;
-#if LINEAR_ROWS > 3
-    case 4: run_tile(t, 4, dtype); break;
-    case 5: run_tile(t, 5, dtype); break;
-    case 6: run_tile(t, 6, dtype); break;
-    case 7: run_tile(t, 7, dtype); break;
-    case 8: run_tile(t, 8, dtype); break;
-    case 9: run_tile(t, 9, dtype); break;
-    case 10: run_tile(t, 10, dtype); break;
-    case 11: run_tile(t, 11, dtype); break;
-    default: run_tile(t, 12, dtype); break;
+        ROWS_CASE(1, 2);
+#if LINEAR_WIDE > 1
+        ROWS_CASE(2, 2);
+        ROWS_CASE(3, 2);
+        ROWS_CASE(4, 2);
+        ROWS_CASE(5, 2);
+        ROWS_CASE(6, 2);
+        ROWS_CASE(7, 2);
+        ROWS_CASE(8, 2);
+        ROWS_CASE(9, 2);
+        ROWS_CASE(10, 2);
+        ROWS_CASE(11, 2);
 #endif
+    default: run_tile(t, begin, end, LINEAR_FEW, 2, dtype); break;
     }
 }
 
-static void run_any_tile(const tile *t, int rows)
+/* One group of outputs of up to LINEAR_ROWS rows. */
+SONDE_INLINE void run_many(const tile *t, int64_t begin, int64_t end, int64_t rows,
+                           const sonde_dtype dtype)
 {
-    if (t->weight->dtype == SONDE_DTYPE_F32) run_tile_rows(t, rows, SONDE_DTYPE_F32);
-    else if (t->weight->dtype == SONDE_DTYPE_BF16) run_tile_rows(t, rows, SONDE_DTYPE_BF16);
-    else run_tile_rows(t, rows, SONDE_DTYPE_F16);
+#if LINEAR_WIDE > 1
+    run_few(t, begin, end, rows, dtype);
+#else
+    switch (rows) {
+        ROWS_CASE(1, 1);
+        ROWS_CASE(2, 1);
+        ROWS_CASE(3, 1);
+        ROWS_CASE(4, 1);
+        ROWS_CASE(5, 1);
+    default: run_tile(t, begin, end, LINEAR_ROWS, 1, dtype); break;
+    }
+#endif
 }
 
-static void set_tile_rows(tile *t, const sonde_linear_args *args, const sonde_linear_part *p,
-                          int64_t first, int64_t rows)
+static void set_rows(tile *t, const sonde_linear_args *args, int64_t first, int64_t rows)
 {
-    int64_t n = t->panel * SONDE_PANEL;
     for (int64_t r = 0; r < rows; r++) {
         int64_t m = first + r, from = args->x_rows ? args->x_rows[m] : m;
         t->x[r] = (const float *)args->x + from * args->x_stride;
-        t->y[r] = (float *)p->y + m * p->y_stride + n;
-        t->residual[r] =
-            p->residual ? (const float *)p->residual + m * p->residual_stride + n : NULL;
+    }
+}
+
+/* A block of k of one panel, [cols][32] elements from `begin`. */
+typedef struct slice {
+    const sonde_linear_unit *unit;
+    int64_t begin, end;
+} slice;
+
+static const char *slice_start(const slice *s, int64_t k)
+{
+    const sonde_packed *w = s->unit->part->weight;
+    int64_t at = (s->unit->panel * w->cols + k) * SONDE_PANEL;
+    return (const char *)w->data + sonde_dtype_bytes(w->dtype, at);
+}
+
+/* The slice that comes next, fetched in pieces while this one is worked on. */
+typedef struct ahead {
+    const char *at, *end;
+    int64_t piece;
+} ahead;
+
+static ahead ahead_of(const slice *next, int64_t calls)
+{
+    const char *at = slice_start(next, next->begin), *end = slice_start(next, next->end);
+    return (ahead){at, end, (end - at) / calls + 64};
+}
+
+static void look_ahead(ahead *a)
+{
+    for (int64_t i = 0; i < a->piece && a->at < a->end; i += 64, a->at += 64) SONDE_PREFETCH(a->at);
+}
+
+static bool is_full(const sonde_linear_unit *u)
+{
+    return (u->panel + 1) * SONDE_PANEL <= u->part->weight->rows;
+}
+
+/* Where the totals of a unit are kept: y, or scratch for a panel that y has no room for. */
+static float *totals_of(const sonde_linear_args *args, const sonde_linear_unit *u, float *scratch,
+                        int64_t *stride)
+{
+    const sonde_linear_part *p = u->part;
+    *stride = is_full(u) ? p->y_stride : SONDE_PANEL;
+    if (is_full(u)) return (float *)p->y + u->first_row * p->y_stride + u->panel * SONDE_PANEL;
+    return scratch + (p - args->parts) * u->n_rows * SONDE_PANEL;
+}
+
+SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const slice *next,
+                        float *scratch, const sonde_dtype dtype)
+{
+    const sonde_linear_unit *u = s->unit;
+    bool few = u->n_rows <= LINEAR_FEW;
+    int64_t most = few ? LINEAR_FEW : LINEAR_ROWS, tiles = (u->n_rows + most - 1) / most;
+    int64_t step = few ? SONDE_PANEL : 16 * LINEAR_WIDE;
+    tile t = {.panel = slice_start(s, 0)};
+    float *totals = totals_of(args, u, scratch, &t.stride);
+    ahead a = ahead_of(next, SONDE_PANEL / step * tiles);
+    for (t.column = 0; t.column < SONDE_PANEL; t.column += step)
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t first = u->n_rows * i / tiles, rows = u->n_rows * (i + 1) / tiles - first;
+            t.totals = totals + first * t.stride + t.column;
+            set_rows(&t, args, u->first_row + first, rows);
+            if (!few) look_ahead(&a);
+            if (few) run_few(&t, s->begin, s->end, rows, dtype);
+            else run_many(&t, s->begin, s->end, rows, dtype);
+        }
+}
+
+static void sweep_any(const sonde_linear_args *args, const slice *s, const slice *next,
+                      float *scratch)
+{
+    sonde_dtype dtype = s->unit->part->weight->dtype;
+    if (dtype == SONDE_DTYPE_F32) sweep(args, s, next, scratch, SONDE_DTYPE_F32);
+    else if (dtype == SONDE_DTYPE_BF16) sweep(args, s, next, scratch, SONDE_DTYPE_BF16);
+    else sweep(args, s, next, scratch, SONDE_DTYPE_F16);
+}
+
+/* Bias, then residual, then the store of one row's outputs; the order of the definition. */
+static void finish_row(const sonde_linear_part *p, int64_t m, int64_t n, const float *totals)
+{
+    int64_t outputs = SONDE_MIN(SONDE_PANEL, p->weight->rows - n), i = 0;
+    const float *bias = p->bias ? (const float *)p->bias + n : NULL;
+    const float *residual =
+        p->residual ? (const float *)p->residual + m * p->residual_stride + n : NULL;
+    float *y = (float *)p->y + m * p->y_stride + n;
+    for (; i + 16 <= outputs; i += 16) {
+        vec16 value = v_load(totals + i);
+        if (bias) value = v_add(value, v_load(bias + i));
+        if (residual) value = v_add(v_load(residual + i), value);
+        v_store(y + i, value);
+    }
+    for (; i < outputs; i++) {
+        float value = bias ? totals[i] + bias[i] : totals[i];
+        y[i] = residual ? residual[i] + value : value;
+    }
+}
+
+static void finish(const sonde_linear_args *args, const sonde_linear_unit *u, float *scratch)
+{
+    int64_t stride;
+    const float *totals = totals_of(args, u, scratch, &stride);
+    const sonde_linear_part *p = u->part;
+    if (is_full(u) && !p->bias && !p->residual) return;
+    for (int64_t r = 0; r < u->n_rows; r++)
+        finish_row(p, u->first_row + r, u->panel * SONDE_PANEL, totals + r * stride);
+}
+
+/* Units [begin, end) share their rows: k outside, panels inside. */
+static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end, float *scratch)
+{
+    int64_t cols = args->parts[0].weight->cols, blocks = sonde_linear_blocks(cols);
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t from = sonde_linear_block_begin(cols, block);
+        int64_t to = sonde_linear_block_begin(cols, block + 1);
+        sonde_linear_unit u = sonde_linear_unit_at(args, begin), v;
+        for (int64_t unit = begin; unit < end; unit++, u = v) {
+            bool last = unit + 1 == end;
+            v = last ? sonde_linear_unit_at(args, begin) : sonde_linear_unit_at(args, unit + 1);
+            slice s = {&u, from, to}, next = {&v, from, to};
+            if (last) next = (slice){&v, to, sonde_linear_block_begin(cols, SONDE_MIN(block + 2, blocks))};
+            sweep_any(args, &s, &next, scratch);
+            if (block + 1 == blocks) finish(args, &u, scratch);
+        }
     }
 }
 
 void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch)
 {
-    (void)scratch;
-    for (int64_t unit = begin; unit < end; unit++) {
-        sonde_linear_unit u = sonde_linear_unit_at(args, unit);
-        const sonde_linear_part *p = u.part;
-        int64_t n = u.panel * SONDE_PANEL;
-        tile t = {.weight = p->weight, .panel = u.panel,
-                  .bias = p->bias ? (const float *)p->bias + n : NULL,
-                  .n_outputs = SONDE_MIN(SONDE_PANEL, p->weight->rows - n)};
-        int64_t tiles = (u.n_rows + LINEAR_ROWS - 1) / LINEAR_ROWS;
-        for (int64_t i = 0; i < tiles; i++) {
-            int64_t first = u.n_rows * i / tiles, last = u.n_rows * (i + 1) / tiles;
-            set_tile_rows(&t, args, p, u.first_row + first, last - first);
-            run_any_tile(&t, (int)(last - first));
-        }
+    int64_t panels = sonde_linear_panels(args);
+    while (begin < end) {
+        sonde_linear_unit u = sonde_linear_unit_at(args, begin);
+        int64_t group = u.n_rows <= LINEAR_FEW ? begin + 1 : (begin / panels + 1) * panels;
+        int64_t last = SONDE_MIN(end, group);
+        run_group(args, begin, last, scratch);
+        begin = last;
     }
 }

@@ -71,26 +71,31 @@ static int64_t row_blocks(const sonde_linear_args *args)
     return (args->m + SONDE_LINEAR_ROW_BLOCK - 1) / SONDE_LINEAR_ROW_BLOCK;
 }
 
-int64_t sonde_linear_units(const sonde_linear_args *args)
+int64_t sonde_linear_panels(const sonde_linear_args *args)
 {
     int64_t panels = 0;
     for (int32_t i = 0; i < args->n_parts; i++) panels += panels_of(args->parts[i].weight->rows);
-    return panels * row_blocks(args);
+    return panels;
 }
 
+int64_t sonde_linear_units(const sonde_linear_args *args)
+{
+    return sonde_linear_panels(args) * row_blocks(args);
+}
+
+/* For every part the totals of a block of rows by the panel that is not full. */
 size_t sonde_linear_scratch(const sonde_linear_args *args)
 {
-    (void)args;
-    return 0;
+    int64_t rows = SONDE_MIN(args->m, SONDE_LINEAR_ROW_BLOCK);
+    return (size_t)(args->n_parts * rows * SONDE_PANEL) * sizeof(float);
 }
 
-/* Row blocks outermost, so that neighbouring units share their rows of x. */
+/* Row blocks outermost, so that neighbouring units share their rows of x; blocks are equal. */
 sonde_linear_unit sonde_linear_unit_at(const sonde_linear_args *args, int64_t unit)
 {
-    int64_t panels = sonde_linear_units(args) / row_blocks(args);
-    int64_t first = unit / panels * SONDE_LINEAR_ROW_BLOCK, panel = unit % panels;
+    int64_t blocks = row_blocks(args), panels = sonde_linear_panels(args);
+    int64_t block = unit / panels, panel = unit % panels, first = args->m * block / blocks;
     const sonde_linear_part *part = args->parts;
     while (panel >= panels_of(part->weight->rows)) panel -= panels_of((part++)->weight->rows);
-    return (sonde_linear_unit){part, panel, first,
-                               SONDE_MIN(SONDE_LINEAR_ROW_BLOCK, args->m - first)};
+    return (sonde_linear_unit){part, panel, first, args->m * (block + 1) / blocks - first};
 }

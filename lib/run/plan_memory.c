@@ -1,7 +1,8 @@
 /*
  * plan_memory.c - where a plan's buffers lie.
  *
- * A dense buffer takes batch_rows (or logits_rows) rows of its width rounded up to 16 reals. Buffers
+ * A dense buffer takes batch_rows (or logits_rows) rows of its width rounded up to 16 reals, and 16
+ * more where rows would lie whole kibibytes apart and share the same few sets of a cache. Buffers
  * that are never live at the same time share memory: each is placed at the lowest offset that is
  * free during its life. Ragged buffers have an arena of their own: [scores | pattern].
  */
@@ -61,6 +62,7 @@ static void find_lives(sonde_plan *plan)
         sonde_plan_buffer *b = &plan->buffers[i];
         b->width = r->buffers[i].width;
         b->stride = (b->width + 15) & ~(int64_t)15;
+        if (b->stride % 256 == 0) b->stride += 16;
         b->logits = r->buffers[i].logits;
         if (r->buffers[i].ragged) b->used = port_wanted(plan, (sonde_buf)i);
         if (b->logits) b->last_op = plan->n_ops;

@@ -283,11 +283,13 @@ static void test_levels_equal_the_definition_for_any_m(void **state)
         {64, 70, 290, SONDE_DTYPE_BF16, false, true, true, 2, 6, 2},
         {40, 20, 1024, SONDE_DTYPE_F16, true, false, false, 1, 0, 12},
     };
+    static const shape tight = {9, 8, 64, SONDE_DTYPE_F32, false, false, false, 3, 0, 0};
     int64_t rows[64];
     for (int64_t m = 0; m < 64; m++) rows[m] = m + 1;
     test_random random = {3};
     for (size_t i = 0; i < SONDE_COUNT(shapes); i++)
         check_shape(&shapes[i], rows, (size_t)shapes[i].m, &random);
+    check_shape(&tight, rows, 9, &random); /* rows of y as far apart as those of a panel */
     for (size_t d = 0; d < SONDE_COUNT(dtypes); d++) {
         static const int64_t big[] = {239, 240, 241, 480, 481, 500};
         shape s = {500, 33, 65, dtypes[d], d != 1, d != 2, d == 0, 1, 5, 5};

@@ -1,4 +1,5 @@
-/* linear_avx2.c - tiles of up to 3 rows by 32 outputs in 12 of the 16 registers. */
+/* linear_avx2.c - tiles of up to 6 rows by 16 outputs in 12 of the 16 registers. */
 #define LINEAR_NAME sonde_linear_avx2
-#define LINEAR_ROWS 3
+#define LINEAR_ROWS 6
+#define LINEAR_WIDE 1
 #include "kernels/linear.inc.h"

@@ -1,4 +1,5 @@
 /* linear_avx512.c - tiles of up to 12 rows by 32 outputs in 24 of the 32 registers. */
 #define LINEAR_NAME sonde_linear_avx512
 #define LINEAR_ROWS 12
+#define LINEAR_WIDE 2
 #include "kernels/linear.inc.h"
