@@ -63,8 +63,8 @@ BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(wildcard tests/
 $(BENCH_BIN): %: %.o $(BENCH_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libsonde.a $(LIBS)
-.PHONY: bench
-## bench: builds and runs the benchmarks of the kernels (minutes; wants a quiet machine)
-bench: $(BENCH_BIN)
+.PHONY: bench-kernels
+## bench-kernels: builds and runs the benchmarks of the kernels (minutes; wants a quiet machine)
+bench-kernels: $(BENCH_BIN)
 	@for t in $(BENCH_BIN); do echo "== $$t"; $$t || exit 1; done
 -include $(BENCH_SRC:%.c=$(B)/%.d) $(BENCH_OBJ:.o=.d)
