@@ -157,7 +157,7 @@ sonde_status sonde_set_read(sonde_reader *reader, sonde_set *set, int64_t first,
         if (reads_whole(set, first, n)) {
             SONDE_TRY(load_block(reader, set, first / set->block_rows, out, err));
         } else {
-            const uint8_t *bytes;
+            const uint8_t *bytes = NULL;
             SONDE_TRY(sonde_set_view(reader, set, first, &bytes, &count, err));
             count = SONDE_MIN(count, n);
             memcpy(out, bytes, (size_t)count * set->row_bytes);
@@ -174,8 +174,8 @@ sonde_status sonde_set_read_f32(sonde_reader *reader, sonde_set *set, int64_t fi
 {
     if (set->dtype == SONDE_DTYPE_F32) return sonde_set_read(reader, set, first, n, dst, err);
     while (n > 0 && set->row_bytes > 0) {
-        const uint8_t *bytes;
-        int64_t count;
+        const uint8_t *bytes = NULL;
+        int64_t count = 0;
         SONDE_TRY(sonde_set_view(reader, set, first, &bytes, &count, err));
         count = SONDE_MIN(count, n);
         sonde_bits_to_f32(set->dtype, bytes, count * set->width, dst);
@@ -190,8 +190,8 @@ sonde_status sonde_set_read_f64(sonde_reader *reader, sonde_set *set, int64_t fi
                                 double *dst, sonde_error *err)
 {
     while (n > 0 && set->row_bytes > 0) {
-        const uint8_t *bytes;
-        int64_t count;
+        const uint8_t *bytes = NULL;
+        int64_t count = 0;
         SONDE_TRY(sonde_set_view(reader, set, first, &bytes, &count, err));
         count = SONDE_MIN(count, n);
         sonde_bits_to_f64(set->dtype, bytes, count * set->width, dst);
@@ -206,8 +206,8 @@ sonde_status sonde_set_read_u64(sonde_reader *reader, sonde_set *set, int64_t fi
                                 uint64_t most, uint64_t *dst, sonde_error *err)
 {
     while (n > 0) {
-        const uint8_t *bytes;
-        int64_t count;
+        const uint8_t *bytes = NULL;
+        int64_t count = 0;
         SONDE_TRY(sonde_set_view(reader, set, first, &bytes, &count, err));
         count = SONDE_MIN(count, n);
         int64_t bad = sonde_bits_to_u64(set->dtype, bytes, count, most, dst);
