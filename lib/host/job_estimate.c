@@ -28,6 +28,7 @@ typedef struct estimate {
     sonde_plan *plan;
     sonde_job_cost *cost;
     uint64_t *output_rows, *output_units; /* [outputs] rows, and rows or keys */
+    double keys;                          /* pairs of a row and a key it sees */
     flight_window window;
 } estimate;
 
@@ -95,6 +96,7 @@ static void count_prompt(estimate *e, const sonde_flow *flow)
         cost->skipped_sequences++;
         return;
     }
+    e->keys += 0.5 * (double)(n + generated) * (double)(n + generated + 1);
     cost->prompt_tokens += (uint64_t)n;
     cost->generated_tokens_max += (uint64_t)max_new;
     for (int32_t i = 0; i < e->pipeline->n_outputs; i++) count_output(e, flow, i, generated);
@@ -207,6 +209,25 @@ static void sum_memory(estimate *e)
     cost->why = job->why;
 }
 
+/* Products and attention at the rate just measured, nine tenths of it; decode steps also read the
+ * weights once each, at 10 bytes a nanosecond. */
+static void guess_time(const estimate *e)
+{
+    sonde_job_cost *cost = e->cost;
+    sonde_plan_info plan;
+    sonde_plan_info_get(e->plan, &plan);
+    double rate = 0.9 * sonde_model_flops_per_second(e->job->model);
+    double cores = (double)(cost->workers * cost->threads);
+    double rows = (double)(cost->prompt_tokens + cost->generated_tokens_max);
+    double logits = e->job->labels ? rows : (double)cost->generated_tokens_max;
+    double flops = rows * plan.flops_per_row + logits * plan.flops_of_logits +
+                   e->keys * plan.flops_per_key;
+    double together = (double)SONDE_MIN(cost->sequences, (uint64_t)e->window.size);
+    double reads = together > 0 ? (double)cost->generated_tokens_max / together : 0.0;
+    if (rate > 0.0)
+        cost->seconds_estimate = flops / (rate * cores) + reads * (double)cost->memory_weights / 1e10;
+}
+
 static void find_disk(const char *output, sonde_job_cost *cost)
 {
     struct statvfs disk;
@@ -266,6 +287,7 @@ sonde_status sonde_job_estimate(sonde_job *job, const char *output, sonde_job_co
     if (status == SONDE_OK) status = list_costs(&e, err);
     if (status == SONDE_OK) {
         sum_memory(&e);
+        guess_time(&e);
         find_disk(output, cost);
         status = refuse_too_big(&e, err);
     }

@@ -18,6 +18,17 @@ static uint64_t scratch_bytes(const sonde_plan *plan)
     return most;
 }
 
+static void add_flops(const sonde_plan *plan, const sonde_step *s, sonde_plan_info *info)
+{
+    const sonde_buffer *buffers = plan->model->recipe->buffers;
+    const sonde_attend_spec *a = &s->u.attend;
+    if (s->kind == SONDE_STEP_ATTEND)
+        info->flops_per_key += 2.0 * (double)(a->n_heads * (a->head_dim + a->value_dim));
+    if (s->kind != SONDE_STEP_LINEAR) return;
+    double flops = 2.0 * (double)buffers[s->in[0]].width * (double)buffers[s->out[0]].width;
+    *(s->logits ? &info->flops_of_logits : &info->flops_per_row) += flops;
+}
+
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
 {
     *info = (sonde_plan_info){.last_layer = -1,
@@ -35,8 +46,10 @@ void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
         const sonde_op *op = &plan->ops[i];
         if (op->kind == SONDE_OP_HOOK || op->kind == SONDE_OP_NARROW) continue;
         info->planned_steps++;
-        for (int32_t j = 0; j < op->n_steps; j++)
+        for (int32_t j = 0; j < op->n_steps; j++) {
             info->last_layer = SONDE_MAX(info->last_layer, op->steps[j]->layer);
+            add_flops(plan, op->steps[j], info);
+        }
     }
 }
 

@@ -49,8 +49,14 @@ typedef struct sonde_plan_info {
     int64_t max_sequences, max_positions;
     uint64_t arena_bytes, ragged_bytes, scratch_bytes_per_thread, rope_bytes;
     uint64_t kv_bytes_per_page_all_layers; /* 64 positions of one sequence, planned layers only */
+    double flops_per_row;  /* of planned products, those of the logits apart */
+    double flops_per_key;  /* of planned attention, for one visible key of a row */
+    double flops_of_logits; /* for one row */
 } sonde_plan_info;
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info);
+/* Multiplications and additions a second that one thread does with the model's backend, from a
+ * product of a few milliseconds; 0: not known. */
+double sonde_model_flops_per_second(const sonde_model *model);
 /* Bytes of one run (arena, ragged, scratch of its threads) without KV pages. */
 uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads);
 /* The planned kernel calls as text, a line each; given to the caller (sonde_text_free). */
