@@ -3,150 +3,19 @@
  *
  * A selection text is split at top-level commas; each piece is cut into pattern, [parts] and @rows;
  * the pattern's brace lists are expanded, "blocks.-1" becomes the last block, and every point whose
- * name fits is selected.
+ * name fits is selected. With a prefix (tl: hf: vllm: gguf:) the names are another tool's.
  */
-#include "select.h"
+#include "select_internal.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_EXPANSIONS 4096
 #define MAX_TEXT 16384
-
-typedef struct text_list {
-    char **items;
-    int64_t count;
-    size_t capacity;
-} text_list;
-
-static void list_reset(text_list *list)
-{
-    for (int64_t i = 0; i < list->count; i++) sonde_free(list->items[i]);
-    sonde_free(list->items);
-    memset(list, 0, sizeof *list);
-}
-
-/* Takes over `item` (also on failure). */
-static sonde_status list_add(text_list *list, char *item, sonde_error *err)
-{
-    if (item && sonde_grow(&list->items, &list->capacity, (size_t)list->count + 1, sizeof item)) {
-        list->items[list->count++] = item;
-        return SONDE_OK;
-    }
-    sonde_free(item);
-    return sonde_no_memory(err, "a selection", 64);
-}
-
-/* ---- splitting ------------------------------------------------------------------------------------ */
-
-static int nesting(char c)
-{
-    if (c == '{' || c == '[' || c == '(') return 1;
-    return c == '}' || c == ']' || c == ')' ? -1 : 0;
-}
-
-sonde_status sonde_split_commas(const char *text, char ***pieces, int64_t *count, sonde_error *err)
-{
-    text_list list = {0};
-    int depth = 0;
-    const char *begin = text;
-    sonde_status status = SONDE_OK;
-    for (const char *at = text; status == SONDE_OK; at++) {
-        depth += nesting(*at);
-        if (*at && (*at != ',' || depth > 0)) continue;
-        status = list_add(&list, sonde_strndup(begin, (size_t)(at - begin)), err);
-        begin = at + 1;
-        if (!*at) break;
-    }
-    if (status == SONDE_OK && depth != 0)
-        status = sonde_fail(err, SONDE_USAGE, "selection '%s': brackets do not match", text);
-    if (status != SONDE_OK) {
-        list_reset(&list);
-        return status;
-    }
-    *pieces = list.items;
-    *count = list.count;
-    return SONDE_OK;
-}
-
-/* The closing brace of the group that opens at `open`, or NULL. */
-static const char *closing_brace(const char *open)
-{
-    int depth = 0;
-    for (const char *at = open; *at; at++) {
-        if (*at == '{') depth++;
-        if (*at == '}' && --depth == 0) return at;
-    }
-    return NULL;
-}
-
-/* Expands the brace lists of `pattern` into plain globs, outermost first. */
-static sonde_status expand(const char *pattern, text_list *out, int depth, sonde_error *err)
-{
-    const char *open = strchr(pattern, '{');
-    if (out->count >= MAX_EXPANSIONS || depth > 64)
-        return sonde_fail(err, SONDE_USAGE, "selection '%.60s': its brace lists make more than %d "
-                          "patterns", pattern, MAX_EXPANSIONS);
-    if (!open) return list_add(out, sonde_strdup(pattern), err);
-    const char *close = closing_brace(open);
-    if (!close) return sonde_fail(err, SONDE_USAGE, "selection '%.60s': '{' without '}'", pattern);
-    char *inside = sonde_strndup(open + 1, (size_t)(close - open - 1));
-    char **choices = NULL;
-    int64_t n_choices = 0;
-    sonde_status status = inside ? sonde_split_commas(inside, &choices, &n_choices, err)
-                                 : sonde_no_memory(err, "a selection", 64);
-    for (int64_t i = 0; i < n_choices; i++) {
-        sonde_string whole = {0};
-        sonde_string_append(&whole, pattern, (size_t)(open - pattern));
-        sonde_string_text(&whole, choices[i]);
-        sonde_string_text(&whole, close + 1);
-        if (status == SONDE_OK)
-            status = whole.failed ? sonde_no_memory(err, "a selection", 64)
-                                  : expand(whole.data, out, depth + 1, err);
-        sonde_string_reset(&whole);
-        sonde_free(choices[i]);
-    }
-    sonde_free(choices);
-    sonde_free(inside);
-    return status;
-}
-
-static bool glob_plain(const char *pattern, const char *text)
-{
-    const char *star = NULL, *resume = NULL;
-    while (*text) {
-        if (*pattern == '*') {
-            star = pattern++;
-            resume = text;
-        } else if (*pattern == '?' || *pattern == *text) {
-            pattern++;
-            text++;
-        } else if (star) {
-            pattern = star + 1;
-            text = ++resume;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*') pattern++;
-    return !*pattern;
-}
-
-bool sonde_glob_match(const char *pattern, const char *text)
-{
-    text_list globs = {0};
-    bool matches = false;
-    if (expand(pattern, &globs, 0, NULL) == SONDE_OK)
-        for (int64_t i = 0; i < globs.count && !matches; i++)
-            matches = glob_plain(globs.items[i], text);
-    list_reset(&globs);
-    return matches;
-}
 
 /* ---- one piece: PATTERN[parts]@rows ---------------------------------------------------------------- */
 
 typedef struct piece {
+    sonde_naming naming;
     char *pattern, *parts, *rows; /* parts without brackets; NULL where not given */
 } piece;
 
@@ -155,26 +24,61 @@ static void piece_reset(piece *p)
     sonde_free(p->pattern);
     sonde_free(p->parts);
     sonde_free(p->rows);
+    memset(p, 0, sizeof *p);
+}
+
+static const char *skip_spaces(const char *text, size_t *length)
+{
+    while (*length > 0 && *text == ' ') {
+        text++;
+        --*length;
+    }
+    while (*length > 0 && text[*length - 1] == ' ') --*length;
+    return text;
+}
+
+/* Rows are compiled once to be refused here, where the person wrote them. */
+static sonde_status check_rows(const char *text, const char *rows, sonde_error *err)
+{
+    sonde_rows_expr *expr = NULL;
+    sonde_error why = {0};
+    sonde_status status = sonde_rows_compile(rows, &expr, &why);
+    sonde_rows_destroy(&expr);
+    if (status == SONDE_OK) return SONDE_OK;
+    return sonde_fail(err, status, "selection '%.80s': %s", text, why.message);
+}
+
+/* NAME or NAME[parts] of `length` bytes; a Hugging Face name has brackets of its own. */
+static sonde_status cut_name(const char *text, size_t length, piece *p, sonde_error *err)
+{
+    const char *own = p->naming == SONDE_NAMING_HF ? memchr(text, ']', length) : NULL;
+    size_t begin = own ? (size_t)(own - text) : 0;
+    const char *bracket = memchr(text + begin, '[', length - begin);
+    size_t name = bracket ? (size_t)(bracket - text) : length;
+    if (bracket && text[length - 1] != ']')
+        return sonde_fail(err, SONDE_USAGE, "selection '%.100s': expected ']' at the end of the parts",
+                          text);
+    if (name == 0) return sonde_fail(err, SONDE_USAGE, "selection '%.100s': the name is empty", text);
+    p->pattern = sonde_strndup(text, name);
+    if (bracket) p->parts = sonde_strndup(bracket + 1, length - name - 2);
+    if (p->pattern && (!bracket || p->parts)) return SONDE_OK;
+    return sonde_no_memory(err, "a selection", length);
 }
 
 static sonde_status cut_piece(const char *text, piece *p, sonde_error *err)
 {
     memset(p, 0, sizeof *p);
-    const char *at = strchr(text, '@');
+    const char *name, *at = strchr(text, '@');
     size_t length = at ? (size_t)(at - text) : strlen(text);
-    size_t bracket = strcspn(text, "[");
-    bool has_parts = bracket < length;
-    if (has_parts && text[length - 1] != ']')
-        return sonde_fail(err, SONDE_USAGE, "selection '%s': expected ']' at the end of the parts",
-                          text);
-    size_t name = has_parts ? bracket : length;
-    if (name == 0) return sonde_fail(err, SONDE_USAGE, "selection '%s': the name is empty", text);
-    p->pattern = sonde_strndup(text, name);
-    if (has_parts) p->parts = sonde_strndup(text + bracket + 1, length - bracket - 2);
-    if (at) p->rows = sonde_strdup(at + 1);
-    if (p->pattern && (!has_parts || p->parts) && (!at || p->rows)) return SONDE_OK;
-    piece_reset(p);
-    return sonde_no_memory(err, "a selection", strlen(text));
+    text = skip_spaces(text, &length);
+    p->naming = sonde_naming_of(text, &name);
+    length -= SONDE_MIN(length, (size_t)(name - text));
+    sonde_status status = cut_name(name, length, p, err);
+    if (status == SONDE_OK && at) status = check_rows(text, at + 1, err);
+    if (status == SONDE_OK && at && !(p->rows = sonde_strdup(at + 1)))
+        status = sonde_no_memory(err, "a selection", strlen(at));
+    if (status != SONDE_OK) piece_reset(p);
+    return status;
 }
 
 /* "blocks.-2.x" -> "blocks.<n-2>.x"; other patterns are copied. */
@@ -192,7 +96,7 @@ static sonde_status resolve_layer(const char *glob, int64_t n_layers, char **out
     snprintf(number, sizeof number, "%.*s", (int)SONDE_MIN(n, 20), digits);
     int64_t back;
     if (!sonde_parse_i64(number, 1, n_layers, &back))
-        return sonde_fail(err, SONDE_UNKNOWN_NAME, "selection '%s': the model has %lld blocks, from "
+        return sonde_fail(err, SONDE_UNKNOWN_NAME, "selection '%.100s': the model has %lld blocks, from "
                           "blocks.-%lld to blocks.-1", glob, (long long)n_layers,
                           (long long)n_layers);
     sonde_string text = {0};
@@ -222,27 +126,56 @@ static bool parse_part(const char *text, int64_t limit, sonde_part *part)
     return good && part->begin < part->end;
 }
 
+static int compare_parts(const void *a, const void *b)
+{
+    const sonde_part *x = a, *y = b;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* False when a head or channel is named twice. */
+static bool parts_are_disjoint(const sonde_part *parts, int64_t n, sonde_part *sorted)
+{
+    memcpy(sorted, parts, (size_t)n * sizeof *parts);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_parts);
+    for (int64_t i = 1; i < n; i++)
+        if (sorted[i].begin < sorted[i - 1].end) return false;
+    return true;
+}
+
+static sonde_status read_parts(const char *text, char *const *pieces, int64_t count,
+                               const sonde_hook_point *point, sonde_selected_point *selected,
+                               sonde_error *err)
+{
+    const char *what = selected->parts_are_heads ? "head" : "channel";
+    int64_t limit = selected->parts_are_heads ? point->shape[0] : point->width;
+    selected->n_parts = count;
+    selected->parts = sonde_alloc((size_t)count, sizeof *selected->parts);
+    sonde_part *sorted = sonde_alloc((size_t)count, sizeof *sorted);
+    sonde_status status = selected->parts && sorted
+                              ? SONDE_OK
+                              : sonde_no_memory(err, "parts of a selection", (size_t)count * 16);
+    for (int64_t i = 0; i < count && status == SONDE_OK; i++)
+        if (!parse_part(pieces[i], limit, &selected->parts[i]))
+            status = sonde_fail(err, SONDE_USAGE, "selection '%s[%.60s]': '%.20s' is no %s of 0..%lld or "
+                                "range A:B of them", point->name, text, pieces[i], what,
+                                (long long)limit - 1);
+    if (status == SONDE_OK && !parts_are_disjoint(selected->parts, count, sorted))
+        status = sonde_fail(err, SONDE_USAGE, "selection '%s[%.60s]': a %s is named twice", point->name,
+                            text, what);
+    sonde_free(sorted);
+    return status;
+}
+
 static sonde_status parse_parts(const char *text, const sonde_hook_point *point,
                                 sonde_selected_point *selected, sonde_error *err)
 {
     char **pieces;
     int64_t count;
-    bool heads = point->n_dims == 2;
-    int64_t limit = heads ? point->shape[0] : point->width;
     SONDE_TRY(sonde_split_commas(text, &pieces, &count, err));
-    sonde_status status = SONDE_OK;
-    selected->parts_are_heads = heads;
-    selected->parts = sonde_alloc((size_t)count, sizeof *selected->parts);
-    if (!selected->parts) status = sonde_no_memory(err, "parts of a selection", 64);
-    for (int64_t i = 0; i < count; i++) {
-        if (status == SONDE_OK && !parse_part(pieces[i], limit, &selected->parts[i]))
-            status = sonde_fail(err, SONDE_USAGE, "selection '%s[%s]': '%s' is no %s of 0..%lld or "
-                                "range A:B of them", point->name, text, pieces[i],
-                                heads ? "head" : "channel", (long long)limit - 1);
-        sonde_free(pieces[i]);
-    }
+    selected->parts_are_heads = point->n_dims == 2;
+    sonde_status status = read_parts(text, pieces, count, point, selected, err);
+    for (int64_t i = 0; i < count; i++) sonde_free(pieces[i]);
     sonde_free(pieces);
-    selected->n_parts = count;
     return status;
 }
 
@@ -301,46 +234,96 @@ static const char *local_part(const char *name)
     return dot ? dot + 1 : name;
 }
 
-static const char *nearest_point(builder *b, const char *pattern, char buffer[128])
+/* A name to suggest and how far it is from what was typed. */
+typedef struct suggestion {
+    char name[SONDE_POINT_NAME_BYTES];
+    size_t distance; /* candidates must be nearer */
+} suggestion;
+
+static void suggest(suggestion *best, const char *typed, const char *candidate, const char *head,
+                    int head_length)
 {
-    const char *best = NULL;
-    size_t best_distance = strlen(pattern) / 3 + 1;
-    bool in_block = strncmp(pattern, "blocks.", 7) == 0;
-    for (int64_t i = 0; i < b->n_points; i++) {
-        const sonde_hook_point *point = sonde_model_point(b->model, i);
-        const char *candidate = in_block && point->layer >= 0 ? point->local_name : point->name;
-        const char *typed = in_block && point->layer >= 0 ? local_part(pattern) : pattern;
-        size_t distance = sonde_edit_distance(typed, candidate, best_distance);
-        if (distance >= best_distance) continue;
-        best_distance = distance;
-        bool block = in_block && point->layer >= 0;
-        int head = block ? (int)(local_part(pattern) - pattern) : 0;
-        snprintf(buffer, 128, "%.*s%s", head, pattern, candidate);
-        best = buffer;
-    }
-    return best;
+    size_t distance = sonde_edit_distance(typed, candidate, best->distance);
+    if (distance >= best->distance) return;
+    best->distance = distance;
+    snprintf(best->name, sizeof best->name, "%.*s%s", head_length, head, candidate);
 }
 
-static sonde_status nothing_matches(builder *b, const char *pattern)
+/* Names inside a block are compared without the block, so that a typo is not weighed against a digit;
+ * a name that lacks its block is found too. */
+static void suggest_point(const sonde_model *model, int64_t index, const char *pattern,
+                          suggestion *best)
 {
-    sonde_model_info info;
-    sonde_model_info_get(b->model, &info);
-    const char *why = sonde_model_absent(b->model, local_part(pattern));
-    if (why)
-        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s': %s models have none: %s",
-                          pattern, info.family, why);
-    int64_t layer = -1;
+    const sonde_hook_point *point = sonde_model_point(model, index);
+    const char *local = local_part(pattern);
+    if (point->layer >= 0 && local != pattern) {
+        if (strcmp(local, point->local_name) != 0) /* else it is the block that is wrong */
+            suggest(best, local, point->local_name, pattern, (int)SONDE_MIN(local - pattern, 64));
+    } else if (point->layer >= 0) {
+        suggest(best, pattern, point->local_name, "blocks.*.", 9);
+    }
+    suggest(best, pattern, point->name, "", 0);
+}
+
+static void suggest_names(const builder *b, sonde_naming naming, const char *pattern,
+                          suggestion *best)
+{
+    char names[2][SONDE_POINT_NAME_BYTES];
+    best->distance = strlen(pattern) / 3 + 1;
+    for (int64_t i = 0; i < b->n_points; i++) {
+        if (naming == SONDE_NAMING_OWN) suggest_point(b->model, i, pattern, best);
+        else if (sonde_point_names(b->model, i, naming, names) > 0)
+            suggest(best, pattern, names[0], "", 0);
+    }
+}
+
+/* "blocks.30.x" of a model with fewer blocks; then *err is filled. */
+static bool names_no_block(const builder *b, const char *pattern, const sonde_model_info *info)
+{
+    int64_t layer;
     char number[24] = "";
     if (strncmp(pattern, "blocks.", 7) == 0)
-        snprintf(number, sizeof number, "%.*s", (int)strspn(pattern + 7, "0123456789"), pattern + 7);
-    if (sonde_parse_i64(number, 0, INT64_MAX, &layer) && layer >= info.n_layers)
-        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s': the model has blocks 0 to "
-                          "%lld", pattern, (long long)info.n_layers - 1);
-    char buffer[128];
-    const char *near = nearest_point(b, pattern, buffer);
-    return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s': nothing of this name%s%s%s",
-                      pattern, near ? "; did you mean '" : "; see `sonde points MODEL`",
-                      near ? near : "", near ? "'?" : "");
+        snprintf(number, sizeof number, "%.*s", (int)SONDE_MIN(strspn(pattern + 7, "0123456789"), 20),
+                 pattern + 7);
+    if (!sonde_parse_i64(number, 0, INT64_MAX, &layer) || layer < info->n_layers) return false;
+    sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%.100s': the model has blocks 0 to %lld",
+               pattern, (long long)info->n_layers - 1);
+    return true;
+}
+
+static sonde_status nothing_matches(const builder *b, sonde_naming naming, const char *pattern)
+{
+    sonde_model_info info;
+    suggestion near = {0};
+    const char *prefix = sonde_naming_prefix(naming);
+    bool own = naming == SONDE_NAMING_OWN;
+    sonde_model_info_get(b->model, &info);
+    const char *why = own ? sonde_model_absent(b->model, local_part(pattern))
+                          : sonde_naming_refusal(b->model, naming, pattern);
+    if (why)
+        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': %s models have none: %s",
+                          prefix, pattern, info.family, why);
+    if (names_no_block(b, pattern, &info)) return SONDE_UNKNOWN_NAME;
+    if (*pattern && strspn(pattern, "0123456789") == strlen(pattern) && own)
+        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%.100s': a number is no name; commas "
+                          "in rows need parentheses: SEL@(token:1,2)", pattern);
+    suggest_names(b, naming, pattern, &near);
+    if (near.name[0])
+        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': nothing of this name; did "
+                          "you mean '%s%s'?", prefix, pattern, prefix, near.name);
+    return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': nothing of this name; see "
+                      "`sonde points MODEL`", prefix, pattern);
+}
+
+static bool has_name(const builder *b, int64_t index, sonde_naming naming, const char *glob)
+{
+    char names[2][SONDE_POINT_NAME_BYTES];
+    if (naming == SONDE_NAMING_OWN)
+        return sonde_glob_plain(glob, sonde_model_point(b->model, index)->name);
+    int n = sonde_point_names(b->model, index, naming, names);
+    for (int i = 0; i < n; i++)
+        if (sonde_glob_plain(glob, names[i])) return true;
+    return false;
 }
 
 static sonde_status select_glob(builder *b, const char *glob, const piece *p)
@@ -352,29 +335,24 @@ static sonde_status select_glob(builder *b, const char *glob, const piece *p)
     int64_t matched = 0;
     sonde_status status = SONDE_OK;
     for (int64_t i = 0; i < b->n_points && status == SONDE_OK; i++) {
-        if (!glob_plain(resolved, sonde_model_point(b->model, i)->name)) continue;
+        if (!has_name(b, i, p->naming, resolved)) continue;
         status = select_point(b, i, p);
         matched++;
     }
-    if (status == SONDE_OK && matched == 0) status = nothing_matches(b, resolved);
+    if (status == SONDE_OK && matched == 0) status = nothing_matches(b, p->naming, resolved);
     sonde_free(resolved);
     return status;
 }
 
 static sonde_status select_piece(builder *b, const char *text)
 {
-    static const char *const aliases[] = {"tl:", "hf:", "vllm:", "gguf:"};
-    for (size_t i = 0; i < SONDE_COUNT(aliases); i++)
-        if (strncmp(text, aliases[i], strlen(aliases[i])) == 0)
-            return sonde_fail(b->err, SONDE_UNSUPPORTED, "selection '%s': names of other tools "
-                              "(%s) are not built yet; see `sonde points MODEL`", text, aliases[i]);
     piece p;
-    text_list globs = {0};
+    sonde_text_list globs = {0};
     SONDE_TRY(cut_piece(text, &p, b->err));
-    sonde_status status = expand(p.pattern, &globs, 0, b->err);
+    sonde_status status = sonde_expand_braces(p.pattern, &globs, b->err);
     for (int64_t i = 0; i < globs.count && status == SONDE_OK; i++)
         status = select_glob(b, globs.items[i], &p);
-    list_reset(&globs);
+    sonde_text_list_reset(&globs);
     piece_reset(&p);
     return status;
 }

@@ -29,7 +29,11 @@ typedef struct sonde_rows_context {
     uint64_t index, seed;     /* for sample:P and file:LIST */
 } sonde_rows_context;
 
-/* Compiles an expression; USAGE errors point at the place and name the near term. */
+/* Compiles an expression; USAGE errors point at the place and name the near term. `!` binds tightest,
+ * then `&`, then `|`; spaces may stand between terms, not within one. pos:A..B keeps A <= position < B,
+ * either may be left out; every:N keeps the first and each N-th after it; sample:P draws by (seed,
+ * index, position) alone. file:LIST names a text file (UTF-8, at most 256 MiB) with a line "ID POSITION"
+ * per kept row, ID being a prompt's id or its index; it is read here. */
 sonde_status sonde_rows_compile(const char *text, sonde_rows_expr **expr, sonde_error *err);
 /* The same for an expression that came with a prompt: file:LIST is refused. */
 sonde_status sonde_rows_compile_without_files(const char *text, sonde_rows_expr **expr,
@@ -38,8 +42,9 @@ void sonde_rows_destroy(sonde_rows_expr **expr);
 /* keeps[i] = 1 where row i is kept. [any thread] */
 sonde_status sonde_rows_evaluate(const sonde_rows_expr *expr, const sonde_rows_context *context,
                                  uint8_t *keeps, sonde_error *err);
-/* True when a row is decided by what comes before it alone (no last:N, no end-relative pos): then
- * rows of generated tokens can be decided while they are made. */
+/* True when a row is decided by the prompt, its continuation and the rows before it: then rows of
+ * generated tokens can be decided while they are made. Only last:N can need more, where it counts
+ * within rows that may be generated. */
 bool sonde_rows_is_causal(const sonde_rows_expr *expr);
 bool sonde_rows_is_all(const sonde_rows_expr *expr); /* keeps everything */
 /* True when the expression can keep rows of generated tokens. */
@@ -66,8 +71,10 @@ typedef struct sonde_points_selection {
 } sonde_points_selection;
 
 /* Resolves selections (each as typed) against a model. UNKNOWN_NAME: nothing matches (near names,
- * or why the family lacks it); USAGE: syntax, parts out of range, the same point with different
- * parts or rows twice. Release with sonde_points_reset. */
+ * or why the family lacks it); USAGE: syntax, parts out of range or named twice, rows that do not
+ * compile, the same point with different parts or rows twice. Parts keep the order in which they were
+ * typed. A prefix (tl: hf: vllm: gguf:, hook-points.md) takes another tool's name, where that tool has
+ * a tensor equal to the point. Release with sonde_points_reset. */
 sonde_status sonde_points_select(const sonde_model *model, const char *const *texts, int64_t count,
                                  sonde_points_selection *selection, sonde_error *err);
 void sonde_points_reset(sonde_points_selection *selection);
