@@ -240,8 +240,10 @@ static sonde_status template_id(loader *l, const json_t *p, const char *name, bo
         uint32_t *list = before ? l->t->prefix : l->t->suffix;
         size_t *n = before ? &l->t->n_prefix : &l->t->n_suffix;
         json_int_t id = json_integer_value(json_array_get(ids, i));
-        if (*n == SONDE_COUNT(l->t->prefix) || id < 0 || id > UINT32_MAX)
-            return broken(l, "TemplateProcessing: too many special tokens, or an id out of range");
+        if (*n == SONDE_COUNT(l->t->prefix))
+            return broken(l, "TemplateProcessing: too many special tokens");
+        if (id < 0 || (size_t)id >= l->t->n_pieces || !l->t->pieces[id].present)
+            return broken(l, "TemplateProcessing: the id of a special token is not in the vocabulary");
         list[(*n)++] = (uint32_t)id;
     }
     return SONDE_OK;
