@@ -9,6 +9,19 @@ $(TEST_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
 
+# Plugins that only tests load, and the program that any plugin can be checked with.
+ABI_PLUGINS := $(patsubst %.c,$(B)/%.so,$(wildcard tests/abi/plugins/*.c)) \
+               $(B)/probes/template/row_norm.so
+$(filter $(B)/tests/%,$(ABI_PLUGINS)): %.so: %.o
+	@$(if $(V),,echo '  LD      $@')
+	$(Q)$(CC) -shared $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< -lm
+CONFORMANCE := $(B)/tests/abi/conformance
+CONFORMANCE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/abi/conformance*.c))
+$(CONFORMANCE): $(CONFORMANCE_OBJ) $(B)/libsonde.a
+	@$(if $(V),,echo '  LD      $@')
+	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $(CONFORMANCE_OBJ) $(B)/libsonde.a $(LIBS)
+.SECONDARY: $(CONFORMANCE_OBJ) $(ABI_PLUGINS:.so=.o)
+
 # Fuzz targets run their seeds once in every build; clang's libFuzzer runs them in build/fuzz.
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(B)/%)
@@ -19,7 +32,7 @@ $(FUZZ_BIN): %: %.o $(FUZZ_MAIN) $(B)/libsonde.a
 
 .PHONY: tests test check check-run check-all fuzz fuzz-run
 ## tests: builds every test program
-tests: $(TEST_BIN) $(FUZZ_BIN)
+tests: $(TEST_BIN) $(FUZZ_BIN) $(CONFORMANCE) $(ABI_PLUGINS)
 RUN_TESTS = CC='$(CC)' MAKE='$(MAKE)' CONFIG='$(CONFIG)' $(PYTHON) tests/run.py --jobs $(JOBS) --build $(B)
 ## test: builds and runs the test programs (TESTS='build/release/tests/unit/test_x ...' for some)
 TESTS ?= $(TEST_BIN) $(FUZZ_BIN)
@@ -53,7 +66,8 @@ fuzz-run:
 	@for target in $(FUZZ); do \
 	    sh tests/fuzz/run.sh $(B) $$target $(FUZZ_SECONDS) || exit 1; done
 
--include $(TEST_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d)
+-include $(TEST_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d) \
+         $(CONFORMANCE_OBJ:.o=.d) $(ABI_PLUGINS:.so=.d)
 
 # Each tests/bench/bench_*.c is one program; what else lies there they share.
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))

@@ -272,7 +272,8 @@ static sonde_status find_in_files(sonde_probe_plugins *plugins, const sonde_prob
         if (status == SONDE_OK) status = find_in_plugin(&plugin, name, probe, &why);
         if (status == SONDE_OK) *file = plugin.file;
         if (status == SONDE_OK) return SONDE_OK;
-        if (called && status != SONDE_UNKNOWN_NAME) return sonde_fail(err, status, "%s", why.message);
+        bool matters = called ? status != SONDE_UNKNOWN_NAME : status == SONDE_NO_MEMORY;
+        if (matters) return sonde_fail(err, status, "%s", why.message);
     }
     return SONDE_UNKNOWN_NAME;
 }

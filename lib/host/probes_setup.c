@@ -136,8 +136,10 @@ static sonde_status check_point_output(const sonde_probe_work *work, sonde_probe
 {
     const sonde_probe_point *point = &work->points[output->point];
     if (output->element != point->element)
-        return sonde_fail(err, SONDE_PROBE, "output of point %s: element %u; the point's own is %u",
-                          point->name, output->element, point->element);
+        return sonde_fail(err, SONDE_PROBE, "output of point %s: its elements are %s, the point's "
+                          "own are %s", point->name,
+                          sonde_dtype_name(sonde_probe_element_dtype(output->element)),
+                          sonde_dtype_name(sonde_probe_element_dtype(point->element)));
     if (point->ragged) {
         output->n_dims = point->n_dims;
         memcpy(output->shape, point->shape, sizeof output->shape);

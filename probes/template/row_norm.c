@@ -68,6 +68,7 @@ static int32_t setup(void *instance, sonde_probe_setup *setup, sonde_probe_error
         if (setup->host->declare(setup->host->self, &output, &self->outputs[i], err)) return 1;
     }
     setup->state_bytes = setup->n_points * sizeof(tally);
+    setup->scratch_bytes_per_row = sizeof(float); /* where `rows` collects what it emits */
     return 0;
 }
 
@@ -87,20 +88,14 @@ static int32_t rows(void *instance, void *state, const sonde_probe_view *view,
 {
     const row_norm *self = instance;
     tally *t = (tally *)state + view->point;
-    for (int64_t first = 0; first < view->n_rows;) {
-        float values[256];
-        int64_t n = 0;
-        for (; n < 256 && first + n < view->n_rows; n++) {
-            int64_t row = first + n;
-            values[n] = norm_of(self->norm, view->data + view->offset[row], view->length[row]);
-            t->count += 1;
-            t->sum += (double)values[n];
-        }
-        /* Exactly one emitted row per row of the view, in order; several calls may share them. */
-        if (sink->emit(sink->self, self->outputs[view->point], n, values, NULL, err)) return 1;
-        first += n;
+    float *values = view->scratch;
+    for (int64_t i = 0; i < view->n_rows; i++) {
+        values[i] = norm_of(self->norm, view->data + view->offset[i], view->length[i]);
+        t->count += 1;
+        t->sum += (double)values[i];
     }
-    return 0;
+    /* One call for each output that follows this point, one emitted row per row of the view. */
+    return sink->emit(sink->self, self->outputs[view->point], view->n_rows, values, NULL, err);
 }
 
 /* Called once per finished sequence, in the order of the input whoever finished first. */

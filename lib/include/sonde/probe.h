@@ -132,7 +132,7 @@ typedef struct sonde_probe_host sonde_probe_host;
 
 typedef struct sonde_probe_setup {
     uint32_t struct_size;
-    uint32_t n_points;              /* points the instance's `points` selection gave */
+    uint32_t n_points;              /* points of `points` and of selection options, each once */
     const sonde_probe_point *points; /* in execution order; live as long as the instance */
     const char *instance;           /* its name */
     const char *model, *family;
@@ -191,9 +191,9 @@ typedef struct sonde_probe_sink {
     uint32_t struct_size;
     uint32_t reserved;
     void *self;
-    /* Emits n rows of a POINT or ROWS output from within `rows`: row i of the view's rows has its
-     * values at data + offset[i] (offset NULL: packed) in elements; ragged: length[i] elements.
-     * Values are copied before return. Exactly one emitted row per view row. [row thread] */
+    /* Emits the rows of a POINT or ROWS output: in every call of `rows` at its point, once, as many
+     * as the view has. Row i has its values at data + offset[i] (offset NULL: packed) in elements;
+     * ragged: length[i] elements. Values are copied before return. [row thread] */
     int32_t (*emit)(void *self, uint32_t output, int64_t n_rows, const void *data,
                     const int64_t *offset, sonde_probe_error *err);
     /* Emits n rows of a SPARSE output with the positions they belong to; from rows or done. */
