@@ -90,9 +90,9 @@ install: all
 	ln -sf libsonde.so.$(SOVERSION) $(ROOT)/lib/libsonde.so
 	install -m 755 $(PROBE_SO) $(ROOT)/lib/sonde/probes/
 	install -m 755 $(B)/sonde $(ROOT)/bin/
-	install -m 644 $(wildcard README.md LICENSE lib/store/FORMAT.md) $(ROOT)/share/doc/sonde/
-	install -m 644 $(wildcard analysis/python/sonde.py) $(ROOT)/share/sonde/python/
-	install -m 644 $(wildcard probes/template/*.c probes/template/Makefile) $(ROOT)/share/sonde/template/
+	install -m 644 README.md LICENSE lib/store/FORMAT.md $(ROOT)/share/doc/sonde/
+	install -m 644 analysis/python/sonde.py $(ROOT)/share/sonde/python/
+	install -m 644 probes/template/* $(ROOT)/share/sonde/template/
 	sed -e 's|@prefix@|$(prefix)|' -e 's|@version@|$(VERSION)|' -e 's|@libs@|$(LIBS)|' lib/sonde.pc.in \
 	    > $(ROOT)/lib/pkgconfig/sonde.pc
 ## uninstall: removes what install put there

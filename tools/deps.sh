@@ -23,6 +23,7 @@ has_library() { # a pkg-config name, also where pkg-config itself is still missi
     done
     return 1
 }
+has_runtime() { [ -e "$(clang --print-runtime-dir 2> /dev/null)/libclang_rt.$1-$(uname -m).a" ]; }
 has_module() { "$PYTHON" -c "import $1" > /dev/null 2>&1; }
 
 # need PACKAGE CHECK ARGUMENT: adds the package to the missing ones when the check fails.
@@ -66,7 +67,7 @@ find_missing() {
             need python3-pip has_module pip ;;
         fuzz)
             need clang has_program clang
-            need libclang-rt-dev has_program llvm-symbolizer ;;
+            need libclang-rt-dev has_runtime fuzzer ;;
         format) need clang-format has_program clang-format ;;
         *) echo "deps.sh: unknown group '$group'" >&2; exit 2 ;;
         esac
