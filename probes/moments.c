@@ -12,8 +12,9 @@
  *
  * Arithmetic is fp64 and its order is fixed: rows one by one in order of position (Welford's
  * update), sequences merged in input order (Chan's formula). So the bits do not depend on how rows
- * were cut into blocks or who ran them. A NaN makes mean, variance and norms of its channel NaN and
- * is passed over by min and max; without rows, mean and variance are NaN, min is +inf, max -inf.
+ * were cut into blocks or who ran them. A NaN makes mean, variance and norm of its channel NaN, and
+ * row_norm_mean; min, max and row_norm_max pass over it. Without rows, means and variance are NaN,
+ * min is +inf, max -inf.
  */
 #include "sonde/probe.h"
 

@@ -94,7 +94,6 @@ sonde_status sonde_probe_points_resolve(sonde_probe_instance *instance,
         describe_point(sonde_model_point(work->model, selected->point), selected,
                        &instance->points[i]);
         instance->access[i] = SONDE_ACCESS_READ;
-        SONDE_TRY(check_rows(selected->rows, err));
     }
     for (int64_t i = 0; i < work->text.n_pairs; i++)
         if (strcmp(work->text.pairs[i].key, "rows") == 0) instance->rows = work->text.pairs[i].value;
@@ -231,16 +230,6 @@ static int32_t declare(void *self, const sonde_probe_output *given, uint32_t *id
     return service_result(work, status, &why, err);
 }
 
-static bool parts_overlap(const sonde_selected_point *selected)
-{
-    for (int64_t i = 0; i < selected->n_parts; i++)
-        for (int64_t k = 0; k < i; k++)
-            if (selected->parts[i].begin < selected->parts[k].end &&
-                selected->parts[k].begin < selected->parts[i].end)
-                return true;
-    return false;
-}
-
 static sonde_status check_access(const sonde_probe_work *work, uint32_t point, uint32_t access,
                                  sonde_error *err)
 {
@@ -252,16 +241,14 @@ static sonde_status check_access(const sonde_probe_work *work, uint32_t point, u
         return sonde_fail(err, SONDE_PROBE, "access %u to %s; expected READ (1), WRITE (2) or both",
                           access, work->points[point].name);
     if (!(access & SONDE_ACCESS_WRITE)) return SONDE_OK;
-    const sonde_selected_point *selected = &work->selection->points[point];
-    const sonde_hook_point *hook = sonde_model_point(work->model, selected->point);
+    const sonde_hook_point *hook =
+        sonde_model_point(work->model, work->selection->points[point].point);
     if (!(work->flags & SONDE_PROBE_WRITES))
         return sonde_fail(err, SONDE_PROBE, "it asks to write %s, but its descriptor lacks the flag "
                           "SONDE_PROBE_WRITES", hook->name);
     if (!hook->writable)
         return sonde_fail(err, SONDE_USAGE, "%s cannot be written: %s", hook->name,
                           hook->not_writable_why ? hook->not_writable_why : "nothing reads it");
-    if (parts_overlap(selected))
-        return sonde_fail(err, SONDE_USAGE, "%s cannot be written: its parts overlap", hook->name);
     return SONDE_OK;
 }
 

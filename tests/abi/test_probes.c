@@ -155,7 +155,7 @@ static void test_setup_refuses_bad_declarations(void **state)
                                        "lacks the flag SONDE_PROBE_WRITES"},
         {SONDE_PROBE, "access_odd", "access 12 to blocks.0.resid_post; expected READ"},
         {SONDE_USAGE, "access_write:points=logits", "logits cannot be written: "},
-        {SONDE_USAGE, "access_write:points=blocks.0.resid_post[0:4,2]", "its parts overlap"},
+        {SONDE_USAGE, "access_write:points=blocks.0.resid_post[0:4,2]", "a channel is named twice"},
         {SONDE_PROBE, "moments:points=blocks.0.attn.pattern", "its rows have no fixed channels"},
         {SONDE_PROBE, "steer", "mode=add needs vector="},
         {SONDE_PROBE, "steer:points=blocks.0.attn.pattern", "mode=add needs vector="},

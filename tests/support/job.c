@@ -2,6 +2,7 @@
 #include "support/job.h"
 
 #include "sonde/reader.h"
+#include "support/plugins.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,6 +31,7 @@ sonde_status job_capture(const char *model, const char *prompts, const char *out
 {
     sonde_job_options options;
     sonde_job *job = NULL;
+    test_use_plugins();
     job_options(&options, words, n);
     options.overwrite = true;
     sonde_job_spec spec = {.model = model, .prompts = prompts, .options = &options};
