@@ -57,7 +57,7 @@ static inline float sonde_sigmoid_f32(float x)
     return 1.0f / (1.0f + sonde_exp_f32(-x));
 }
 
-/* Odd polynomial below 0.625, else 1 - 2 / (e^2|x| + 1). */
+/* Odd polynomial below 0.625, else 1 - 2 / (e^2|x| + 1); the sign of x, of zeros too. */
 static inline float sonde_tanh_f32(float x)
 {
     float a = fabsf(x), u = x * x;
@@ -68,8 +68,8 @@ static inline float sonde_tanh_f32(float x)
     p = fmaf(p, u, 1.3333331e-1f);
     p = fmaf(p, u, -3.33333343e-1f);
     float small = fmaf(x * u, p, x);
-    float large = copysignf(1.0f - 2.0f / (sonde_exp_f32(a + a) + 1.0f), x);
-    return a < 0.625f ? small : a >= 0.625f ? large : x;
+    float large = 1.0f - 2.0f / (sonde_exp_f32(a + a) + 1.0f);
+    return copysignf(a < 0.625f ? small : a >= 0.625f ? large : x, x);
 }
 
 /* x p(x^2) below 1, else 1 - e^q(|x|), q the logarithm of erfc; 1 above 4. */
@@ -114,7 +114,7 @@ static inline float sonde_log_f32(float x)
     p = fmaf(p, f, 3.33333313e-1f);
     float tail = fmaf(p, f * u, n * -2.12194440e-4f);
     tail = fmaf(u, -0.5f, tail) + f;
-    return fmaf(n, 0.693359375f, tail);
+    return x == x ? fmaf(n, 0.693359375f, tail) : x;
 }
 
 static inline float sonde_act_silu(float x)
