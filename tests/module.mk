@@ -4,8 +4,10 @@ TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 TEST_SCRIPTS := $(wildcard tests/cli/run.sh tests/python/run.sh tests/install/run.sh) \
                 $(sort $(wildcard tests/golden/check_*.py)) tools/check_deps.py
 SUPPORT_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
+# Small programs that tests/python/run.sh calls.
+TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/python/*.c))
 TEST_LIBS := $(shell pkg-config --libs cmocka zlib 2>/dev/null)
-$(TEST_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
+$(TEST_BIN) $(TOOL_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
 
@@ -66,7 +68,7 @@ fuzz-run:
 	@for target in $(FUZZ); do \
 	    sh tests/fuzz/run.sh $(B) $$target $(FUZZ_SECONDS) || exit 1; done
 
--include $(TEST_SRC:%.c=$(B)/%.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d) \
+-include $(TEST_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d) \
          $(CONFORMANCE_OBJ:.o=.d) $(ABI_PLUGINS:.so=.d)
 
 # Each tests/bench/bench_*.c is one program; what else lies there they share.
