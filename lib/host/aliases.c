@@ -11,7 +11,7 @@
 static const char *const prefixes[] = {"", "tl:", "hf:", "vllm:", "gguf:"};
 
 typedef struct other_name {
-    const char *own;      /* local name */
+    const char *own;       /* local name */
     const char *tl, *gguf; /* below blocks.{i}. where the point is, before -{i}; NULL: no equal */
 } other_name;
 
@@ -47,11 +47,14 @@ typedef struct trap {
 
 static const trap traps[] = {
     {SONDE_NAMING_TL, "*hook_normalized",
-     "it is taken before the norm's weight and bias; attn_norm, mlp_norm and final_norm are after them"},
+     "it is taken before the norm's weight and bias; attn_norm, mlp_norm and final_norm are after "
+     "them"},
     {SONDE_NAMING_GGUF, "Qcur-*",
-     "llama.cpp gives this name to several tensors: choose blocks.{i}.attn.q (before rope) or attn.q_rot"},
+     "llama.cpp gives this name to several tensors: choose blocks.{i}.attn.q (before rope) or "
+     "attn.q_rot"},
     {SONDE_NAMING_GGUF, "Kcur-*",
-     "llama.cpp gives this name to several tensors: choose blocks.{i}.attn.k (before rope) or attn.k_rot"},
+     "llama.cpp gives this name to several tensors: choose blocks.{i}.attn.k (before rope) or "
+     "attn.k_rot"},
 };
 
 sonde_naming sonde_naming_of(const char *text, const char **after)
@@ -71,7 +74,7 @@ const char *sonde_naming_prefix(sonde_naming naming)
     return prefixes[naming];
 }
 
-/* ---- names of a point ------------------------------------------------------------------------------ */
+/* ---- names of a point ------------------------------------------------------------------------ */
 
 /* `items[number]`, and counted from the end of `count`. */
 static int indexed(const char *items, int64_t number, int64_t count,
@@ -124,8 +127,8 @@ static bool is_normed_later(const sonde_model *model, const char *local)
            (strcmp(local, "mlp.out") == 0 && has_local(model, "mlp.out_normed"));
 }
 
-static int tabled_names(const sonde_model *model, const sonde_hook_point *point, sonde_naming naming,
-                        char names[2][SONDE_POINT_NAME_BYTES])
+static int tabled_names(const sonde_model *model, const sonde_hook_point *point,
+                        sonde_naming naming, char names[2][SONDE_POINT_NAME_BYTES])
 {
     const char *other = NULL;
     for (size_t i = 0; i < SONDE_COUNT(other_names); i++)
@@ -155,7 +158,7 @@ int sonde_point_names(const sonde_model *model, int64_t index, sonde_naming nami
     return hf_names(point, info.n_layers, names);
 }
 
-/* ---- names that select nothing ------------------------------------------------------------------------ */
+/* ---- names that select nothing --------------------------------------------------------------- */
 
 /* Does `glob` end in the other tool's local name? */
 static bool names_it(const char *glob, sonde_naming naming, const char *other)

@@ -24,7 +24,7 @@ static sonde_status list_add(sonde_text_list *list, char *item, sonde_error *err
     return sonde_no_memory(err, "a selection", 64);
 }
 
-/* ---- splitting ------------------------------------------------------------------------------------ */
+/* ---- splitting ------------------------------------------------------------------------------- */
 
 static int nesting(char c)
 {
@@ -46,8 +46,7 @@ sonde_status sonde_split_commas(const char *text, char ***pieces, int64_t *count
         if (!*at) break;
     }
     if (status == SONDE_OK && depth != 0)
-        status = sonde_fail(err, SONDE_USAGE, "selection '%.100s': brackets do not match",
-                            text);
+        status = sonde_fail(err, SONDE_USAGE, "selection '%.100s': brackets do not match", text);
     if (status != SONDE_OK) {
         sonde_text_list_reset(&list);
         return status;
@@ -56,6 +55,8 @@ sonde_status sonde_split_commas(const char *text, char ***pieces, int64_t *count
     *count = list.count;
     return SONDE_OK;
 }
+
+/* ---- brace lists ----------------------------------------------------------------------------- */
 
 /* The closing brace of the group that opens at `open`, or NULL. */
 static const char *closing_brace(const char *open)
@@ -68,52 +69,57 @@ static const char *closing_brace(const char *open)
     return NULL;
 }
 
-static sonde_status expand(const char *pattern, sonde_text_list *out, int depth, sonde_error *err);
+typedef struct expansion {
+    const char *whole; /* as typed, for messages */
+    sonde_text_list *out;
+    sonde_error *err;
+} expansion;
+
+static sonde_status expand(expansion *e, const char *pattern, int depth);
 
 /* `pattern` with the group [open, close] replaced by each of its choices. */
-static sonde_status expand_group(const char *pattern, const char *open, const char *close,
-                                 char *const *choices, int64_t n_choices, sonde_text_list *out,
-                                 int depth, sonde_error *err)
+static sonde_status expand_group(expansion *e, const char *pattern, const char *open,
+                                 const char *close, int depth)
 {
-    sonde_status status = SONDE_OK;
-    for (int64_t i = 0; i < n_choices && status == SONDE_OK; i++) {
-        sonde_string whole = {0};
-        sonde_string_append(&whole, pattern, (size_t)(open - pattern));
-        sonde_string_text(&whole, choices[i]);
-        sonde_string_text(&whole, close + 1);
-        status = whole.failed ? sonde_no_memory(err, "a selection", 64)
-                              : expand(whole.data, out, depth + 1, err);
-        sonde_string_reset(&whole);
-    }
-    return status;
-}
-
-static sonde_status expand(const char *pattern, sonde_text_list *out, int depth, sonde_error *err)
-{
-    const char *open = strchr(pattern, '{');
-    if (out->count >= MAX_EXPANSIONS || depth > MAX_GROUPS)
-        return sonde_fail(err, SONDE_USAGE, "selection '%.60s': its brace lists make more than %d "
-                          "patterns, or more than %d follow each other", pattern, MAX_EXPANSIONS,
-                          MAX_GROUPS);
-    if (!open) return list_add(out, sonde_strdup(pattern), err);
-    const char *close = closing_brace(open);
-    if (!close) return sonde_fail(err, SONDE_USAGE, "selection '%.60s': '{' without '}'", pattern);
-    char *inside = sonde_strndup(open + 1, (size_t)(close - open - 1));
-    if (!inside) return sonde_no_memory(err, "a selection", 64);
     char **choices = NULL;
     int64_t n_choices = 0;
-    sonde_status status = sonde_split_commas(inside, &choices, &n_choices, err);
-    if (status == SONDE_OK)
-        status = expand_group(pattern, open, close, choices, n_choices, out, depth, err);
-    for (int64_t i = 0; i < n_choices; i++) sonde_free(choices[i]);
+    char *inside = sonde_strndup(open + 1, (size_t)(close - open - 1));
+    if (!inside) return sonde_no_memory(e->err, "a selection", 64);
+    sonde_status status = sonde_split_commas(inside, &choices, &n_choices, e->err);
+    for (int64_t i = 0; i < n_choices; i++) {
+        sonde_string text = {0};
+        sonde_string_append(&text, pattern, (size_t)(open - pattern));
+        sonde_string_text(&text, choices[i]);
+        sonde_string_text(&text, close + 1);
+        if (status == SONDE_OK)
+            status = text.failed ? sonde_no_memory(e->err, "a selection", 64)
+                                 : expand(e, text.data, depth + 1);
+        sonde_string_reset(&text);
+        sonde_free(choices[i]);
+    }
     sonde_free(choices);
     sonde_free(inside);
     return status;
 }
 
+static sonde_status expand(expansion *e, const char *pattern, int depth)
+{
+    const char *open = strchr(pattern, '{');
+    if (e->out->count >= MAX_EXPANSIONS || depth > MAX_GROUPS)
+        return sonde_fail(e->err, SONDE_USAGE,
+                          "selection '%.60s': its brace lists make more than %d "
+                          "patterns, or are more than %d",
+                          e->whole, MAX_EXPANSIONS, MAX_GROUPS);
+    if (!open) return list_add(e->out, sonde_strdup(pattern), e->err);
+    const char *close = closing_brace(open);
+    if (close) return expand_group(e, pattern, open, close, depth);
+    return sonde_fail(e->err, SONDE_USAGE, "selection '%.60s': '{' without '}'", e->whole);
+}
+
 sonde_status sonde_expand_braces(const char *pattern, sonde_text_list *globs, sonde_error *err)
 {
-    return expand(pattern, globs, 0, err);
+    expansion e = {.whole = pattern, .out = globs, .err = err};
+    return expand(&e, pattern, 0);
 }
 
 bool sonde_glob_plain(const char *pattern, const char *text)
@@ -141,7 +147,7 @@ bool sonde_glob_match(const char *pattern, const char *text)
 {
     sonde_text_list globs = {0};
     bool matches = false;
-    if (expand(pattern, &globs, 0, NULL) == SONDE_OK)
+    if (sonde_expand_braces(pattern, &globs, NULL) == SONDE_OK)
         for (int64_t i = 0; i < globs.count && !matches; i++)
             matches = sonde_glob_plain(globs.items[i], text);
     sonde_text_list_reset(&globs);

@@ -23,7 +23,9 @@ static sonde_status evaluate(const sonde_rows_expr *expr, const uint32_t *tokens
     if (!special) return sonde_no_memory(err, "a rows expression", (size_t)n);
     for (int64_t i = 0; tokenizer && i < n; i++)
         special[i] = sonde_tokenizer_is_special(tokenizer, tokens[i]);
-    sonde_rows_context context = {.n_rows = n, .tokens = tokens, .special = special,
+    sonde_rows_context context = {.n_rows = n,
+                                  .tokens = tokens,
+                                  .special = special,
                                   .bos = tokenizer ? sonde_tokenizer_bos(tokenizer) : -1};
     sonde_status status = sonde_rows_evaluate(expr, &context, keeps, err);
     sonde_free(special);

@@ -12,7 +12,7 @@
 
 #define MAX_TEXT 16384
 
-/* ---- one piece: PATTERN[parts]@rows ---------------------------------------------------------------- */
+/* ---- one piece: PATTERN[parts]@rows ---------------------------------------------------------- */
 
 typedef struct piece {
     sonde_naming naming;
@@ -56,9 +56,10 @@ static sonde_status cut_name(const char *text, size_t length, piece *p, sonde_er
     const char *bracket = memchr(text + begin, '[', length - begin);
     size_t name = bracket ? (size_t)(bracket - text) : length;
     if (bracket && text[length - 1] != ']')
-        return sonde_fail(err, SONDE_USAGE, "selection '%.100s': expected ']' at the end of the parts",
-                          text);
-    if (name == 0) return sonde_fail(err, SONDE_USAGE, "selection '%.100s': the name is empty", text);
+        return sonde_fail(err, SONDE_USAGE,
+                          "selection '%.100s': expected ']' at the end of the parts", text);
+    if (name == 0)
+        return sonde_fail(err, SONDE_USAGE, "selection '%.100s': the name is empty", text);
     p->pattern = sonde_strndup(text, name);
     if (bracket) p->parts = sonde_strndup(bracket + 1, length - name - 2);
     if (p->pattern && (!bracket || p->parts)) return SONDE_OK;
@@ -96,9 +97,10 @@ static sonde_status resolve_layer(const char *glob, int64_t n_layers, char **out
     snprintf(number, sizeof number, "%.*s", (int)SONDE_MIN(n, 20), digits);
     int64_t back;
     if (!sonde_parse_i64(number, 1, n_layers, &back))
-        return sonde_fail(err, SONDE_UNKNOWN_NAME, "selection '%.100s': the model has %lld blocks, from "
-                          "blocks.-%lld to blocks.-1", glob, (long long)n_layers,
-                          (long long)n_layers);
+        return sonde_fail(err, SONDE_UNKNOWN_NAME,
+                          "selection '%.100s': the model has %lld blocks, from "
+                          "blocks.-%lld to blocks.-1",
+                          glob, (long long)n_layers, (long long)n_layers);
     sonde_string text = {0};
     sonde_string_format(&text, "blocks.%lld%s", (long long)(n_layers - back), digits + n);
     if (text.failed) return sonde_no_memory(err, "a selection", strlen(glob));
@@ -106,7 +108,7 @@ static sonde_status resolve_layer(const char *glob, int64_t n_layers, char **out
     return SONDE_OK;
 }
 
-/* ---- parts -------------------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------- */
 
 static bool parse_part(const char *text, int64_t limit, sonde_part *part)
 {
@@ -156,12 +158,13 @@ static sonde_status read_parts(const char *text, char *const *pieces, int64_t co
                               : sonde_no_memory(err, "parts of a selection", (size_t)count * 16);
     for (int64_t i = 0; i < count && status == SONDE_OK; i++)
         if (!parse_part(pieces[i], limit, &selected->parts[i]))
-            status = sonde_fail(err, SONDE_USAGE, "selection '%s[%.60s]': '%.20s' is no %s of 0..%lld or "
-                                "range A:B of them", point->name, text, pieces[i], what,
-                                (long long)limit - 1);
+            status = sonde_fail(err, SONDE_USAGE,
+                                "selection '%s[%.60s]': '%.20s' is no %s of 0..%lld or "
+                                "range A:B of them",
+                                point->name, text, pieces[i], what, (long long)limit - 1);
     if (status == SONDE_OK && !parts_are_disjoint(selected->parts, count, sorted))
-        status = sonde_fail(err, SONDE_USAGE, "selection '%s[%.60s]': a %s is named twice", point->name,
-                            text, what);
+        status = sonde_fail(err, SONDE_USAGE, "selection '%s[%.60s]': a %s is named twice",
+                            point->name, text, what);
     sonde_free(sorted);
     return status;
 }
@@ -191,7 +194,7 @@ static bool same_parts(const sonde_selected_point *a, const sonde_selected_point
             memcmp(a->parts, b->parts, (size_t)a->n_parts * sizeof *a->parts) == 0);
 }
 
-/* ---- matching ---------------------------------------------------------------------------------------- */
+/* ---- matching -------------------------------------------------------------------------------- */
 
 typedef struct builder {
     const sonde_model *model;
@@ -219,8 +222,10 @@ static sonde_status select_point(builder *b, int64_t index, const piece *p)
     sonde_selected_point *slot = &b->by_point[index];
     bool taken = status == SONDE_OK && slot->point >= 0;
     if (taken && !(same_parts(slot, &made) && same_text(slot->rows, made.rows)))
-        status = sonde_fail(b->err, SONDE_USAGE, "selection: %s is selected twice with different "
-                            "parts or rows; use a second probe instance", point->name);
+        status = sonde_fail(b->err, SONDE_USAGE,
+                            "selection: %s is selected twice with different "
+                            "parts or rows; use a second probe instance",
+                            point->name);
     if (status != SONDE_OK || taken) selected_reset(&made);
     else *slot = made;
     return status;
@@ -249,8 +254,8 @@ static void suggest(suggestion *best, const char *typed, const char *candidate, 
     snprintf(best->name, sizeof best->name, "%.*s%s", head_length, head, candidate);
 }
 
-/* Names inside a block are compared without the block, so that a typo is not weighed against a digit;
- * a name that lacks its block is found too. */
+/* Names inside a block are compared without the block, so that a typo is not weighed against a
+ * digit; a name that lacks its block is found too. */
 static void suggest_point(const sonde_model *model, int64_t index, const char *pattern,
                           suggestion *best)
 {
@@ -278,16 +283,17 @@ static void suggest_names(const builder *b, sonde_naming naming, const char *pat
 }
 
 /* "blocks.30.x" of a model with fewer blocks; then *err is filled. */
-static bool names_no_block(const builder *b, const char *pattern, const sonde_model_info *info)
+static bool names_no_block(const builder *b, const char *prefix, const char *pattern,
+                           const sonde_model_info *info)
 {
     int64_t layer;
     char number[24] = "";
     if (strncmp(pattern, "blocks.", 7) == 0)
-        snprintf(number, sizeof number, "%.*s", (int)SONDE_MIN(strspn(pattern + 7, "0123456789"), 20),
-                 pattern + 7);
+        snprintf(number, sizeof number, "%.*s",
+                 (int)SONDE_MIN(strspn(pattern + 7, "0123456789"), 20), pattern + 7);
     if (!sonde_parse_i64(number, 0, INT64_MAX, &layer) || layer < info->n_layers) return false;
-    sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%.100s': the model has blocks 0 to %lld",
-               pattern, (long long)info->n_layers - 1);
+    sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': the model has blocks 0 to %lld",
+               prefix, pattern, (long long)info->n_layers - 1);
     return true;
 }
 
@@ -301,18 +307,25 @@ static sonde_status nothing_matches(const builder *b, sonde_naming naming, const
     const char *why = own ? sonde_model_absent(b->model, local_part(pattern))
                           : sonde_naming_refusal(b->model, naming, pattern);
     if (why)
-        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': %s models have none: %s",
-                          prefix, pattern, info.family, why);
-    if (names_no_block(b, pattern, &info)) return SONDE_UNKNOWN_NAME;
+        return sonde_fail(b->err, SONDE_UNKNOWN_NAME,
+                          "hook point '%s%.100s': %s models have none: %s", prefix, pattern,
+                          info.family, why);
+    if (names_no_block(b, prefix, pattern, &info)) return SONDE_UNKNOWN_NAME;
     if (*pattern && strspn(pattern, "0123456789") == strlen(pattern) && own)
-        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%.100s': a number is no name; commas "
-                          "in rows need parentheses: SEL@(token:1,2)", pattern);
+        return sonde_fail(b->err, SONDE_UNKNOWN_NAME,
+                          "hook point '%.100s': a number is no name; commas "
+                          "in rows need parentheses: SEL@(token:1,2)",
+                          pattern);
     suggest_names(b, naming, pattern, &near);
     if (near.name[0])
-        return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': nothing of this name; did "
-                          "you mean '%s%s'?", prefix, pattern, prefix, near.name);
-    return sonde_fail(b->err, SONDE_UNKNOWN_NAME, "hook point '%s%.100s': nothing of this name; see "
-                      "`sonde points MODEL`", prefix, pattern);
+        return sonde_fail(b->err, SONDE_UNKNOWN_NAME,
+                          "hook point '%s%.100s': nothing of this name; did "
+                          "you mean '%s%s'?",
+                          prefix, pattern, prefix, near.name);
+    return sonde_fail(b->err, SONDE_UNKNOWN_NAME,
+                      "hook point '%s%.100s': nothing of this name; see "
+                      "`sonde points MODEL`",
+                      prefix, pattern);
 }
 
 static bool has_name(const builder *b, int64_t index, sonde_naming naming, const char *glob)

@@ -17,7 +17,7 @@ struct sonde_prompts {
     sonde_hash128_value hash;
 };
 
-/* ---- opening ------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static sonde_status read_part(sonde_prompts *p, sonde_error *err)
 {
@@ -49,7 +49,8 @@ sonde_status sonde_prompts_open(const sonde_prompts_spec *spec, sonde_prompts **
                                                 (sonde_bos_mode)o->add_bos};
     sonde_status status = read_part(p, err);
     if (status == SONDE_OK && p->max_seq < 1)
-        status = sonde_fail(err, SONDE_USAGE, "longest sequence: expected at least 1 token, got %lld",
+        status = sonde_fail(err, SONDE_USAGE,
+                            "longest sequence: expected at least 1 token, got %lld",
                             (long long)p->max_seq);
     if (status == SONDE_OK) status = sonde_line_source_open(spec, &p->source, err);
     if (status != SONDE_OK) sonde_prompts_close(&p);
@@ -70,7 +71,7 @@ void sonde_prompts_close(sonde_prompts **prompts)
     *prompts = NULL;
 }
 
-/* ---- a line becomes a prompt --------------------------------------------------------------------- */
+/* ---- a line becomes a prompt ----------------------------------------------------------------- */
 
 static sonde_status check_line(const sonde_source_line *line, sonde_error *err)
 {
@@ -109,8 +110,8 @@ static sonde_status set_default_id(sonde_prompt *prompt, sonde_error *err)
  * may still be listed. */
 static sonde_status claim_id(sonde_prompts *p, sonde_prompt *prompt, sonde_error *err)
 {
-    sonde_status status =
-        sonde_prompt_ids_claim(&p->ids, prompt->id, prompt->id_is_given, prompt->index, err);
+    sonde_status status = sonde_prompt_ids_claim(&p->ids, prompt->id, prompt->id_is_given,
+                                                 prompt->index, err);
     if (status != SONDE_BAD_PROMPT || !prompt->id_is_given) return status;
     sonde_status renamed = set_default_id(prompt, err);
     return renamed == SONDE_OK ? status : renamed;
@@ -138,9 +139,11 @@ static sonde_status fill(sonde_prompts *p, const sonde_source_line *line, sonde_
 static sonde_status begin(sonde_prompts *p, uint64_t index, const sonde_source_line *line,
                           sonde_prompt *prompt, sonde_error *err)
 {
-    *prompt = (sonde_prompt){.index = index, .line = line->number,
+    *prompt = (sonde_prompt){.index = index,
+                             .line = line->number,
                              .max_new = p->options->max_new_tokens,
-                             .seed = (uint64_t)p->options->seed, .meta = json_object()};
+                             .seed = (uint64_t)p->options->seed,
+                             .meta = json_object()};
     if (!prompt->meta) return sonde_no_memory(err, "a prompt", sizeof *prompt);
     return set_default_id(prompt, err);
 }
@@ -176,7 +179,7 @@ static sonde_status make(sonde_prompts *p, uint64_t index, const sonde_source_li
     return refused(p, prompt, &why, err);
 }
 
-/* ---- the next one -------------------------------------------------------------------------------- */
+/* ---- the next one ---------------------------------------------------------------------------- */
 
 /* The next line that --skip, --limit and --part keep. */
 static sonde_status next_line(sonde_prompts *p, sonde_source_line *line, uint64_t *index,

@@ -7,10 +7,10 @@
  * among all prompts of the source, whatever --skip, --limit, --part, --max-tokens or a skipped
  * prompt leave out. Messages name the source and the line: "prompts.jsonl:17: ...".
  *
- * Lines end with LF or CRLF and hold at most SONDE_PROMPT_MAX_LINE bytes of UTF-8; a byte order mark
- * at the very beginning is passed over. A blank line (nothing but spaces and tabs) takes no index in
- * .txt; in jsonl blank lines may end the source, elsewhere they are bad prompts. A source without
- * any prompt is BAD_PROMPT.
+ * Lines end with LF or CRLF and hold at most SONDE_PROMPT_MAX_LINE bytes of UTF-8; a byte order
+ * mark at the very beginning is passed over. A blank line (nothing but spaces and tabs) takes no
+ * index in .txt; in jsonl blank lines may end the source, elsewhere they are bad prompts. A source
+ * without any prompt is BAD_PROMPT.
  *
  * Which prompts: --skip and --limit choose indexes [skip, skip + limit), --part takes those of them
  * with index mod N = I, --max-tokens ends before the prompt that would pass it (counted over what
@@ -53,20 +53,20 @@ typedef struct sonde_prompt {
     uint64_t index; /* input index; pieces of a split prompt share it */
     uint64_t line;  /* 1-based line of the source; inline texts: 1, 2, ... */
     sonde_prompt_state state;
-    char *why;      /* CUT, SKIPPED: one line for people; else NULL */
-    char *id;       /* the user's, or the index as decimal text; pieces of a split one: "id#0", ... */
+    char *why; /* CUT, SKIPPED: one line for people; else NULL */
+    char *id;  /* the user's, or the index as decimal text; pieces of a split one: "id#0", ... */
     bool id_is_given;
-    char *text;     /* text then continuation as given, NUL added; NULL: tokens were given */
+    char *text; /* text then continuation as given, NUL added; NULL: tokens were given */
     size_t text_bytes;
     uint32_t *tokens;                /* [n_tokens] prompt, then continuation; never empty */
     uint32_t *text_start, *text_end; /* [n_tokens] bytes of `text`; NULL when there is no text */
     int64_t n_tokens, n_prompt;      /* the first n_prompt are the prompt */
-    int64_t max_new;   /* tokens to generate: the prompt's own key, else --max-new-tokens; lowered so
+    int64_t max_new; /* tokens to generate: the prompt's own key, else --max-new-tokens; lowered so
                           that the sequence fits (state CUT when --too-long cut did that) */
-    uint64_t seed;     /* the prompt's own key, else --seed */
-    char *rows;        /* the prompt's own rows expression, or NULL */
-    uint8_t *marked;   /* [n_tokens] 1: the token overlaps one of `spans`; NULL: no spans */
-    json_t *meta;      /* object of the metadata keys, never NULL */
+    uint64_t seed;   /* the prompt's own key, else --seed */
+    char *rows;      /* the prompt's own rows expression, or NULL */
+    uint8_t *marked; /* [n_tokens] 1: the token overlaps one of `spans`; NULL: no spans */
+    json_t *meta;    /* object of the metadata keys, never NULL */
 } sonde_prompt;
 
 typedef struct sonde_prompts_spec {
@@ -93,9 +93,9 @@ sonde_status sonde_prompts_next(sonde_prompts *prompts, sonde_prompt *prompt, bo
 void sonde_prompt_reset(sonde_prompt *prompt);
 
 typedef struct sonde_prompts_stats {
-    uint64_t lines, blank_lines; /* blank ones of .txt, which take no index */
+    uint64_t lines, blank_lines;         /* blank ones of .txt, which take no index */
     uint64_t given, skipped, cut, split; /* split: prompts that became several sequences */
-    uint64_t tokens;      /* of the prompts given */
+    uint64_t tokens;                     /* of the prompts given */
     uint64_t tokenize_ns;
 } sonde_prompts_stats;
 void sonde_prompts_stats_get(const sonde_prompts *prompts, sonde_prompts_stats *stats);

@@ -19,8 +19,11 @@ void sonde_prompt_reset(sonde_prompt *prompt)
 
 void sonde_prompt_empty(sonde_prompt *prompt)
 {
-    sonde_prompt kept = {.index = prompt->index, .line = prompt->line, .id = prompt->id,
-                         .id_is_given = prompt->id_is_given, .seed = prompt->seed,
+    sonde_prompt kept = {.index = prompt->index,
+                         .line = prompt->line,
+                         .id = prompt->id,
+                         .id_is_given = prompt->id_is_given,
+                         .seed = prompt->seed,
                          .meta = prompt->meta};
     prompt->id = NULL;
     prompt->meta = NULL;
@@ -85,11 +88,15 @@ static sonde_status too_long(sonde_prompt *p, int64_t max_seq, sonde_too_long ch
         return explain(p, text, err);
     }
     if (choice == SONDE_TOO_LONG_SPLIT && continued)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "%s; a prompt with a continuation is not split: "
-                          "--too-long cut or skip", text);
+        return sonde_fail(err, SONDE_BAD_PROMPT,
+                          "%s; a prompt with a continuation is not split: "
+                          "--too-long cut or skip",
+                          text);
     if (choice == SONDE_TOO_LONG_REFUSE)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "%s (--max-seq); --too-long refuse, cut, split or "
-                          "skip says what to do", text);
+        return sonde_fail(err, SONDE_BAD_PROMPT,
+                          "%s (--max-seq); --too-long refuse, cut, split or "
+                          "skip says what to do",
+                          text);
     *pieces = (p->n_tokens + max_seq - 1) / max_seq;
     return SONDE_OK;
 }
@@ -105,7 +112,7 @@ sonde_status sonde_prompt_fit(sonde_prompt *prompt, int64_t max_seq, sonde_too_l
     return lower_max_new(prompt, max_seq, choice == SONDE_TOO_LONG_CUT, err);
 }
 
-/* ---- pieces -------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 static void *copy(const void *from, size_t bytes, bool *good)
 {
@@ -148,9 +155,13 @@ sonde_status sonde_prompt_piece(const sonde_prompt *whole, int64_t max_seq, int6
     int64_t begin = number * max_seq, end = SONDE_MIN(begin + max_seq, whole->n_tokens);
     size_t n = (size_t)(end - begin);
     bool good = true;
-    *piece = (sonde_prompt){.index = whole->index, .line = whole->line, .seed = whole->seed,
-                            .id_is_given = whole->id_is_given, .n_tokens = end - begin,
-                            .n_prompt = end - begin, .meta = json_incref(whole->meta)};
+    *piece = (sonde_prompt){.index = whole->index,
+                            .line = whole->line,
+                            .seed = whole->seed,
+                            .id_is_given = whole->id_is_given,
+                            .n_tokens = end - begin,
+                            .n_prompt = end - begin,
+                            .meta = json_incref(whole->meta)};
     piece->id = piece_id(whole->id, number);
     piece->tokens = copy(whole->tokens + begin, n * sizeof *piece->tokens, &good);
     if (whole->marked) piece->marked = copy(whole->marked + begin, n, &good);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- ids ---------------------------------------------------------------------------------------- */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 static size_t slot_of(const sonde_prompt_ids *ids, sonde_hash128_value hash)
 {
@@ -90,7 +90,7 @@ void sonde_prompt_ids_reset(sonde_prompt_ids *ids)
     memset(ids, 0, sizeof *ids);
 }
 
-/* ---- hash --------------------------------------------------------------------------------------- */
+/* ---- hash ------------------------------------------------------------------------------------ */
 
 typedef struct record {
     sonde_hash128_value before, id, text, tokens, rows, marked, meta;

@@ -7,12 +7,12 @@
 
 #include "prompts.h"
 
-/* ---- prompts_source.c: lines -------------------------------------------------------------------- */
+/* ---- prompts_source.c: lines ----------------------------------------------------------------- */
 
 typedef struct sonde_line_source {
-    char *name;   /* "prompts.jsonl", "standard input"; NULL: inline texts */
+    char *name; /* "prompts.jsonl", "standard input"; NULL: inline texts */
     bool jsonl;
-    int fd;       /* -1: none */
+    int fd; /* -1: none */
     bool owns_fd;
     const char *const *inline_texts;
     int64_t n_inline_texts;
@@ -24,7 +24,7 @@ typedef struct sonde_line_source {
     size_t mark_bytes; /* of the byte order mark before this line */
     bool over;         /* longer than SONDE_PROMPT_MAX_LINE: `line` holds its beginning */
     uint64_t number, blank_lines; /* lines read; blank ones passed over */
-    uint64_t held_blanks; /* jsonl: blank lines that turned out to stand before `line` */
+    uint64_t held_blanks;         /* jsonl: blank lines that turned out to stand before `line` */
 } sonde_line_source;
 
 /* A line as it is handed on; borrowed until the next. */
@@ -42,11 +42,11 @@ void sonde_line_source_close(sonde_line_source *source);
 sonde_status sonde_line_source_next(sonde_line_source *source, sonde_source_line *line, bool *end,
                                     sonde_error *err);
 
-/* ---- prompts_json.c: keys ----------------------------------------------------------------------- */
+/* ---- prompts_json.c: keys -------------------------------------------------------------------- */
 
 /* What a line said about text and tokens; borrows from the line and from `root`. */
 typedef struct sonde_prompt_draft {
-    json_t *root; /* owned; NULL: a plain text */
+    json_t *root;                    /* owned; NULL: a plain text */
     const char *text, *continuation; /* NULL: none */
     size_t text_bytes, continuation_bytes;
     const json_t *tokens, *continuation_tokens, *spans; /* arrays, or NULL */
@@ -57,7 +57,7 @@ typedef struct sonde_prompt_draft {
 sonde_status sonde_prompt_read_json(const sonde_source_line *line, sonde_prompt_draft *draft,
                                     sonde_prompt *prompt, sonde_error *err);
 
-/* ---- prompts_tokens.c: ids and marks ------------------------------------------------------------ */
+/* ---- prompts_tokens.c: ids and marks --------------------------------------------------------- */
 
 typedef struct sonde_prompt_encoder {
     const sonde_tokenizer *tokenizer; /* or NULL */
@@ -73,13 +73,13 @@ sonde_status sonde_prompt_encode(sonde_prompt_encoder *encoder, const sonde_prom
 /* prompts_spans.c: marked of a prompt that has its tokens. */
 sonde_status sonde_prompt_mark(const json_t *spans, sonde_prompt *prompt, sonde_error *err);
 
-/* ---- prompts_fit.c: too long -------------------------------------------------------------------- */
+/* ---- prompts_fit.c: too long ----------------------------------------------------------------- */
 
 typedef enum sonde_too_long { /* order of the option's choices */
-    SONDE_TOO_LONG_REFUSE,
-    SONDE_TOO_LONG_CUT,
-    SONDE_TOO_LONG_SPLIT,
-    SONDE_TOO_LONG_SKIP,
+                              SONDE_TOO_LONG_REFUSE,
+                              SONDE_TOO_LONG_CUT,
+                              SONDE_TOO_LONG_SPLIT,
+                              SONDE_TOO_LONG_SKIP,
 } sonde_too_long;
 
 /* Makes the prompt fit: READY, CUT or SKIPPED; *pieces > 1 where it is to be split. BAD_PROMPT
@@ -92,14 +92,14 @@ sonde_status sonde_prompt_piece(const sonde_prompt *whole, int64_t max_seq, int6
 /* Keeps index, line and id only. */
 void sonde_prompt_empty(sonde_prompt *prompt);
 
-/* ---- prompts_ids.c: ids that were used, and the hash of what was given --------------------------- */
+/* ---- prompts_ids.c: ids that were used, and the hash of what was given ----------------------- */
 
 typedef struct sonde_prompt_ids {
     sonde_hash128_value *given; /* open addressing; {0, 0}: free */
     size_t slots, count;
     struct sonde_index_run {
         uint64_t begin, end;
-    } *runs;                    /* indexes that stand for ids */
+    } * runs; /* indexes that stand for ids */
     size_t n_runs, runs_capacity;
 } sonde_prompt_ids;
 

@@ -24,7 +24,8 @@ static const char *kind_of(const json_t *value)
     }
 }
 
-static sonde_status wrong_type(reader *r, const char *key, const char *expected, const json_t *value)
+static sonde_status wrong_type(reader *r, const char *key, const char *expected,
+                               const json_t *value)
 {
     return sonde_fail(r->err, SONDE_BAD_PROMPT, "'%s': expected %s, got %s", key, expected,
                       kind_of(value));
@@ -35,7 +36,7 @@ static sonde_status empty_value(reader *r, const char *key)
     return sonde_fail(r->err, SONDE_BAD_PROMPT, "'%s' is empty", key);
 }
 
-/* ---- one function per key ------------------------------------------------------------------------ */
+/* ---- one function per key -------------------------------------------------------------------- */
 
 static sonde_status read_string(reader *r, const char *key, const json_t *value, const char **text,
                                 size_t *bytes)
@@ -51,7 +52,8 @@ static sonde_status read_text(reader *r, const char *key, const json_t *value)
     return read_string(r, key, value, &r->draft->text, &r->draft->text_bytes);
 }
 
-static sonde_status read_array(reader *r, const char *key, const json_t *value, const json_t **array)
+static sonde_status read_array(reader *r, const char *key, const json_t *value,
+                               const json_t **array)
 {
     if (!json_is_array(value)) return wrong_type(r, key, "an array of token ids", value);
     *array = value;
@@ -121,9 +123,9 @@ static sonde_status read_rows(reader *r, const char *key, const json_t *value)
     sonde_rows_expr *expr = NULL;
     sonde_status status = sonde_rows_compile_without_files(text, &expr, r->err);
     if (status != SONDE_OK)
-        return status == SONDE_NO_MEMORY ? status
-                                         : sonde_fail(r->err, SONDE_BAD_PROMPT, "%s",
-                                                      r->err->message);
+        return status == SONDE_NO_MEMORY
+                   ? status
+                   : sonde_fail(r->err, SONDE_BAD_PROMPT, "%s", r->err->message);
     sonde_rows_destroy(&expr);
     r->prompt->rows = sonde_strdup(text);
     return r->prompt->rows ? SONDE_OK : sonde_no_memory(r->err, "a rows expression", strlen(text));
@@ -144,15 +146,19 @@ static sonde_status check_meta(reader *r, const char *key, const json_t *value)
 static sonde_status refuse(reader *r, const char *key, const json_t *value)
 {
     (void)value;
-    return sonde_fail(r->err, SONDE_BAD_PROMPT, "'%s' is reserved and not supported by this build; "
-                      "metadata of this name goes into 'meta'", key);
+    return sonde_fail(r->err, SONDE_BAD_PROMPT,
+                      "'%s' is reserved and not supported by this build; "
+                      "metadata of this name goes into 'meta'",
+                      key);
 }
 
 static sonde_status refuse_messages(reader *r, const char *key, const json_t *value)
 {
     (void)value;
-    return sonde_fail(r->err, SONDE_BAD_PROMPT, "'%s' (chat) is not supported by this build; give the "
-                      "rendered text as 'text'", key);
+    return sonde_fail(r->err, SONDE_BAD_PROMPT,
+                      "'%s' (chat) is not supported by this build; give the "
+                      "rendered text as 'text'",
+                      key);
 }
 
 typedef struct prompt_key {
@@ -178,7 +184,7 @@ static const prompt_key keys[] = {
     {"chat", refuse},
 };
 
-/* ---- the whole ----------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool is_key(const char *name)
 {
@@ -192,16 +198,20 @@ static sonde_status collect_meta(reader *r)
 {
     const char *name;
     json_t *value, *root = r->draft->root, *meta = json_object_get(root, "meta");
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         if (is_key(name)) continue;
         if (json_object_set(r->prompt->meta, name, value) != 0)
             return sonde_no_memory(r->err, "metadata of a prompt", 64);
     }
     if (!meta || json_is_null(meta)) return SONDE_OK;
-    json_object_foreach(meta, name, value) {
+    json_object_foreach(meta, name, value)
+    {
         if (json_object_get(r->prompt->meta, name))
-            return sonde_fail(r->err, SONDE_BAD_PROMPT, "metadata '%s' is given twice, as a key of its "
-                              "own and in 'meta'", name);
+            return sonde_fail(r->err, SONDE_BAD_PROMPT,
+                              "metadata '%s' is given twice, as a key of its "
+                              "own and in 'meta'",
+                              name);
         if (json_object_set(r->prompt->meta, name, value) != 0)
             return sonde_no_memory(r->err, "metadata of a prompt", 64);
     }
@@ -213,15 +223,18 @@ static sonde_status no_text(reader *r)
     static const char *const names[] = {"text", "tokens", "messages", NULL};
     const char *name, *near = NULL, *typed = NULL;
     json_t *value;
-    json_object_foreach(r->draft->root, name, value) {
+    json_object_foreach(r->draft->root, name, value)
+    {
         const char *found = is_key(name) ? NULL : sonde_near_name(name, names);
         if (!found || near) continue;
         near = found;
         typed = name;
     }
     if (near)
-        return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected 'text' or 'tokens'; '%s' is not known: "
-                          "did you mean '%s'?", typed, near);
+        return sonde_fail(r->err, SONDE_BAD_PROMPT,
+                          "expected 'text' or 'tokens'; '%s' is not known: "
+                          "did you mean '%s'?",
+                          typed, near);
     return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected 'text' or 'tokens', got neither");
 }
 
@@ -232,10 +245,12 @@ static sonde_status check_together(reader *r)
     if (d->text && d->tokens)
         return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected 'text' or 'tokens', got both");
     if (d->text && d->continuation_tokens)
-        return sonde_fail(r->err, SONDE_BAD_PROMPT, "'continuation' of a 'text': expected a text, got "
+        return sonde_fail(r->err, SONDE_BAD_PROMPT,
+                          "'continuation' of a 'text': expected a text, got "
                           "an array");
     if (d->tokens && d->continuation)
-        return sonde_fail(r->err, SONDE_BAD_PROMPT, "'continuation' of 'tokens': expected an array of "
+        return sonde_fail(r->err, SONDE_BAD_PROMPT,
+                          "'continuation' of 'tokens': expected an array of "
                           "token ids, got a text");
     return SONDE_OK;
 }

@@ -1,4 +1,4 @@
-/* prompts_source.c - the lines of a prompt source: read block by block, never more than one held. */
+/* prompts_source.c - the lines of a prompt source, read block by block, one held at a time. */
 #include "prompts_internal.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 
 #define BUFFER_BYTES ((size_t)64 << 10)
 
-/* ---- opening ------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *suffix)
 {
@@ -23,7 +23,8 @@ static sonde_status open_path(sonde_line_source *s, const char *path, sonde_erro
     struct stat info;
     s->jsonl = ends_with(path, ".jsonl");
     if (!s->jsonl && !ends_with(path, ".txt"))
-        return sonde_fail(err, SONDE_USAGE, "prompts '%s': expected a file .jsonl (one JSON object a "
+        return sonde_fail(err, SONDE_USAGE,
+                          "prompts '%s': expected a file .jsonl (one JSON object a "
                           "line) or .txt (one text a line), or - (JSON lines from standard input)",
                           path);
     s->fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -50,7 +51,8 @@ static sonde_status open_stream(sonde_line_source *s, const char *path, sonde_er
 sonde_status sonde_line_source_open(const sonde_prompts_spec *spec, sonde_line_source *source,
                                     sonde_error *err)
 {
-    *source = (sonde_line_source){.fd = -1, .inline_texts = spec->inline_texts,
+    *source = (sonde_line_source){.fd = -1,
+                                  .inline_texts = spec->inline_texts,
                                   .n_inline_texts = spec->path ? 0 : spec->n_inline_texts};
     sonde_status status = spec->path ? open_stream(source, spec->path, err) : SONDE_OK;
     if (status != SONDE_OK) sonde_line_source_close(source);
@@ -66,7 +68,7 @@ void sonde_line_source_close(sonde_line_source *source)
     *source = (sonde_line_source){.fd = -1};
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Fills the empty buffer; `ended` when there is nothing more. */
 static sonde_status refill(sonde_line_source *s, sonde_error *err)
@@ -174,8 +176,8 @@ sonde_status sonde_line_source_next(sonde_line_source *s, sonde_source_line *lin
         s->held_blanks = bad ? blanks : 0;
         if (*end) return SONDE_OK;
     }
-    *line = (sonde_source_line){.number = s->number - s->held_blanks, .blank = s->held_blanks > 0,
-                                .text = ""};
+    *line = (sonde_source_line){
+        .number = s->number - s->held_blanks, .blank = s->held_blanks > 0, .text = ""};
     if (line->blank) return SONDE_OK;
     line->text = s->line + s->mark_bytes;
     line->bytes = s->length - s->mark_bytes;

@@ -24,9 +24,10 @@ static sonde_status add_span(const json_t *span, size_t number, int64_t n_units,
         return sonde_fail(err, SONDE_BAD_PROMPT, "'spans'[%zu]: expected [begin, end]", number);
     int64_t begin = json_integer_value(first), end = json_integer_value(last);
     if (begin < 0 || begin >= end || end > n_units)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "'spans'[%zu]: expected 0 <= begin < end <= %lld %s, "
-                          "got [%lld, %lld]", number, (long long)n_units, unit, (long long)begin,
-                          (long long)end);
+        return sonde_fail(err, SONDE_BAD_PROMPT,
+                          "'spans'[%zu]: expected 0 <= begin < end <= %lld %s, "
+                          "got [%lld, %lld]",
+                          number, (long long)n_units, unit, (long long)begin, (long long)end);
     level[begin]++;
     level[end]--;
     return SONDE_OK;
@@ -37,7 +38,8 @@ static sonde_status make_levels(const json_t *spans, int64_t n_units, const char
                                 int32_t **levels, sonde_error *err)
 {
     int32_t *level = sonde_alloc((size_t)n_units + 1, sizeof *level);
-    if (!level) return sonde_no_memory(err, "the spans of a prompt", (size_t)n_units * sizeof *level);
+    if (!level)
+        return sonde_no_memory(err, "the spans of a prompt", (size_t)n_units * sizeof *level);
     sonde_status status = SONDE_OK;
     for (size_t i = 0; i < json_array_size(spans) && status == SONDE_OK; i++)
         status = add_span(json_array_get(spans, i), i, n_units, unit, level, err);

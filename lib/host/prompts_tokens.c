@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* ---- arrays ------------------------------------------------------------------------------------- */
+/* ---- arrays ---------------------------------------------------------------------------------- */
 
 static sonde_status make_room(sonde_prompt *p, size_t n, bool with_text, sonde_error *err)
 {
@@ -35,9 +35,10 @@ static sonde_status read_ids(const json_t *array, const char *key, int64_t vocab
             return sonde_fail(err, SONDE_BAD_PROMPT, "'%s'[%zu]: expected a token id", key, i);
         int64_t id = json_integer_value(value);
         if (id < 0 || id >= vocab)
-            return sonde_fail(err, SONDE_BAD_PROMPT, "'%s'[%zu]: token id %lld is out of range, the "
-                              "model's vocabulary has 0 to %lld", key, i, (long long)id,
-                              (long long)vocab - 1);
+            return sonde_fail(err, SONDE_BAD_PROMPT,
+                              "'%s'[%zu]: token id %lld is out of range, the "
+                              "model's vocabulary has 0 to %lld",
+                              key, i, (long long)id, (long long)vocab - 1);
         out[i] = (uint32_t)id;
     }
     return SONDE_OK;
@@ -54,7 +55,7 @@ static sonde_status take_ids(sonde_prompt_encoder *e, const sonde_prompt_draft *
     return read_ids(d->continuation_tokens, "continuation", e->vocab, p->tokens + n, err);
 }
 
-/* ---- text --------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static sonde_status encode(sonde_prompt_encoder *e, const char *text, size_t bytes, bool begins,
                            sonde_tokens *out, sonde_error *err)
@@ -116,9 +117,10 @@ static sonde_status check_vocab(const sonde_prompt_encoder *e, const sonde_promp
 {
     for (int64_t i = 0; i < p->n_tokens; i++)
         if (p->tokens[i] >= e->vocab)
-            return sonde_fail(err, SONDE_BAD_TOKENIZER, "the tokenizer gives id %u, but the model's "
-                              "vocabulary has 0 to %lld: they do not belong together", p->tokens[i],
-                              (long long)e->vocab - 1);
+            return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                              "the tokenizer gives id %u, but the model's "
+                              "vocabulary has 0 to %lld: they do not belong together",
+                              p->tokens[i], (long long)e->vocab - 1);
     return SONDE_OK;
 }
 
@@ -126,12 +128,12 @@ static sonde_status take_text(sonde_prompt_encoder *e, const sonde_prompt_draft 
                               sonde_error *err)
 {
     if (!e->tokenizer)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "a text cannot be read: the model has no tokenizer; "
+        return sonde_fail(err, SONDE_BAD_PROMPT,
+                          "a text cannot be read: the model has no tokenizer; "
                           "give token ids ('tokens')");
     SONDE_TRY(copy_text(d, p, err));
     SONDE_TRY(encode(e, p->text, d->text_bytes, true, &e->head, err));
-    if (e->head.count == 0)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "the text gives no token");
+    if (e->head.count == 0) return sonde_fail(err, SONDE_BAD_PROMPT, "the text gives no token");
     p->n_prompt = (int64_t)e->head.count;
     if (d->continuation) {
         SONDE_TRY(append_continuation(e, d->text_bytes, p, err));

@@ -26,7 +26,8 @@ int sonde_token_compare(const void *a, const void *b)
 
 static bool in_tokens(const sonde_rows_node *n, uint32_t token)
 {
-    return bsearch(&token, n->tokens, (size_t)n->n_listed, sizeof token, sonde_token_compare) != NULL;
+    return bsearch(&token, n->tokens, (size_t)n->n_listed, sizeof token, sonde_token_compare) !=
+           NULL;
 }
 
 int sonde_listed_row_compare(const void *a, const void *b)
@@ -77,7 +78,7 @@ static void keep_counted(const sonde_rows_node *n, int64_t n_rows, uint8_t *set)
         if (!set[i]) continue;
         bool keep = n->kind == SONDE_ROWS_FIRST  ? seen < n->a
                     : n->kind == SONDE_ROWS_LAST ? seen >= total - n->a
-                                           : seen % n->a == 0;
+                                                 : seen % n->a == 0;
         seen++;
         if (!keep) set[i] = 0;
     }
@@ -87,8 +88,8 @@ static sonde_status evaluate(const sonde_rows_node *n, const sonde_rows_context 
                              sonde_error *err);
 
 /* Takes from the set what the operand would keep of it. */
-static sonde_status evaluate_not(const sonde_rows_node *n, const sonde_rows_context *c, uint8_t *set,
-                                 sonde_error *err)
+static sonde_status evaluate_not(const sonde_rows_node *n, const sonde_rows_context *c,
+                                 uint8_t *set, sonde_error *err)
 {
     uint8_t *taken = sonde_alloc((size_t)c->n_rows, 1);
     if (!taken) return sonde_no_memory(err, "a rows expression", (size_t)c->n_rows);
@@ -99,8 +100,8 @@ static sonde_status evaluate_not(const sonde_rows_node *n, const sonde_rows_cont
     return status;
 }
 
-/* Joins what the branches make of the same set; a | b | c is a chain to the left, walked here so that
- * memory does not grow with its length. */
+/* Joins what the branches make of the same set; a | b | c is a chain to the left, walked here so
+ * that memory does not grow with its length. */
 static sonde_status evaluate_or(const sonde_rows_node *n, const sonde_rows_context *c, uint8_t *set,
                                 sonde_error *err)
 {

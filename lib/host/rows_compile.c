@@ -53,7 +53,7 @@ static void skip_space(parser *p)
     while (isspace((unsigned char)*p->at)) p->at++;
 }
 
-/* ---- terms ----------------------------------------------------------------------------------------- */
+/* ---- terms ----------------------------------------------------------------------------------- */
 
 typedef struct term {
     const char *name;
@@ -63,21 +63,31 @@ typedef struct term {
 } term;
 
 static const term terms[] = {
-    {"all", SONDE_ROWS_ALL, 0, false},          {"prompt", SONDE_ROWS_PHASE, 0, false},
-    {"generated", SONDE_ROWS_PHASE, 1, false},  {"continuation", SONDE_ROWS_PHASE, 2, false},
-    {"system", SONDE_ROWS_SEGMENT, 1, false},   {"user", SONDE_ROWS_SEGMENT, 2, false},
-    {"assistant", SONDE_ROWS_SEGMENT, 3, false}, {"reasoning", SONDE_ROWS_SEGMENT, 4, false},
-    {"tool", SONDE_ROWS_SEGMENT, 5, false},     {"markup", SONDE_ROWS_SEGMENT, 6, false},
-    {"special", SONDE_ROWS_SPECIAL, 0, false},  {"bos", SONDE_ROWS_BOS, 0, false},
-    {"marked", SONDE_ROWS_MARKED, 0, false},    {"first", SONDE_ROWS_FIRST, 0, true},
-    {"last", SONDE_ROWS_LAST, 0, true},         {"every", SONDE_ROWS_EVERY, 0, true},
-    {"pos", SONDE_ROWS_POS, 0, true},           {"sample", SONDE_ROWS_SAMPLE, 0, true},
-    {"token", SONDE_ROWS_TOKEN, 0, true},       {"file", SONDE_ROWS_FILE, 0, true},
+    {"all", SONDE_ROWS_ALL, 0, false},
+    {"prompt", SONDE_ROWS_PHASE, 0, false},
+    {"generated", SONDE_ROWS_PHASE, 1, false},
+    {"continuation", SONDE_ROWS_PHASE, 2, false},
+    {"system", SONDE_ROWS_SEGMENT, 1, false},
+    {"user", SONDE_ROWS_SEGMENT, 2, false},
+    {"assistant", SONDE_ROWS_SEGMENT, 3, false},
+    {"reasoning", SONDE_ROWS_SEGMENT, 4, false},
+    {"tool", SONDE_ROWS_SEGMENT, 5, false},
+    {"markup", SONDE_ROWS_SEGMENT, 6, false},
+    {"special", SONDE_ROWS_SPECIAL, 0, false},
+    {"bos", SONDE_ROWS_BOS, 0, false},
+    {"marked", SONDE_ROWS_MARKED, 0, false},
+    {"first", SONDE_ROWS_FIRST, 0, true},
+    {"last", SONDE_ROWS_LAST, 0, true},
+    {"every", SONDE_ROWS_EVERY, 0, true},
+    {"pos", SONDE_ROWS_POS, 0, true},
+    {"sample", SONDE_ROWS_SAMPLE, 0, true},
+    {"token", SONDE_ROWS_TOKEN, 0, true},
+    {"file", SONDE_ROWS_FILE, 0, true},
 };
 static const char *const term_names[] = {
-    "all", "prompt", "generated", "continuation", "system", "user", "assistant", "reasoning", "tool",
-    "markup", "special", "bos", "marked", "first", "last", "every", "pos", "sample", "token", "file",
-    NULL};
+    "all",       "prompt", "generated", "continuation", "system", "user",   "assistant",
+    "reasoning", "tool",   "markup",    "special",      "bos",    "marked", "first",
+    "last",      "every",  "pos",       "sample",       "token",  "file",   NULL};
 
 static sonde_status bad_value(parser *p, const char *name, const char *value, const char *expected)
 {
@@ -90,7 +100,8 @@ static sonde_status parse_range(parser *p, sonde_rows_node *n, const char *value
     const char *dots = strstr(value, "..");
     char first[32] = "", end[32] = "";
     if (!dots || dots - value >= 32 || strlen(dots + 2) >= 32)
-        return bad_value(p, "pos", value, "A..B (rows with A <= position < B; either may be left out)");
+        return bad_value(p, "pos", value,
+                         "A..B (rows with A <= position < B; either may be left out)");
     memcpy(first, value, (size_t)(dots - value));
     memcpy(end, dots + 2, strlen(dots + 2) + 1);
     n->a = 0;
@@ -108,7 +119,7 @@ static sonde_status parse_tokens(parser *p, sonde_rows_node *n, char *value)
     while ((piece = strsep(&rest, ",")) != NULL) {
         int64_t id;
         if (!sonde_parse_i64(piece, 0, UINT32_MAX, &id))
-            return bad_value(p, "token", piece, "a token id");
+            return bad_value(p, "token", piece, "token ids joined by commas, without spaces");
         if (!sonde_grow(&n->tokens, &capacity, (size_t)n->n_listed + 1, sizeof *n->tokens))
             return sonde_no_memory(p->err, "token ids", capacity * sizeof *n->tokens);
         n->tokens[n->n_listed++] = (uint32_t)id;
@@ -154,12 +165,14 @@ static sonde_status parse_listed(parser *p, sonde_rows_node *n, const char *path
 {
     char *text = NULL;
     size_t bytes;
-    if (p->no_files) return bad_value(p, "file", path, "no list: a prompt's rows do not read files");
+    if (p->no_files)
+        return bad_value(p, "file", path, "no list: a prompt's rows do not read files");
     SONDE_TRY(sonde_read_file(path, MAX_LIST_BYTES, &text, &bytes, p->err));
-    sonde_status status = strlen(text) == bytes
-                              ? parse_listed_lines(p, n, path, text)
-                              : sonde_fail(p->err, SONDE_USAGE, "%s: expected text, got a NUL at byte "
-                                           "%zu", path, strlen(text) + 1);
+    sonde_status status = strlen(text) == bytes ? parse_listed_lines(p, n, path, text)
+                                                : sonde_fail(p->err, SONDE_USAGE,
+                                                             "%s: expected text, got a NUL at byte "
+                                                             "%zu",
+                                                             path, strlen(text) + 1);
     sonde_free(text);
     return status;
 }
@@ -191,11 +204,13 @@ static const term *find_term(const char *name)
 static sonde_status unknown_term(parser *p, const char *name)
 {
     const char *near = sonde_near_name(name, term_names);
-    return sonde_fail(p->err, SONDE_USAGE, SHOWN ": no term '%s'%s%s%s", SHOW(p), name,
-                      near ? "; did you mean '" : "; terms are all prompt generated continuation "
-                      "system user assistant reasoning tool markup special bos marked first:N last:N "
-                      "pos:A..B every:N sample:P token:ID,... file:LIST", near ? near : "",
-                      near ? "'?" : "");
+    return sonde_fail(
+        p->err, SONDE_USAGE, SHOWN ": no term '%s'%s%s%s", SHOW(p), name,
+        near ? "; did you mean '"
+             : "; terms are all prompt generated continuation "
+               "system user assistant reasoning tool markup special bos marked first:N last:N "
+               "pos:A..B every:N sample:P token:ID,... file:LIST",
+        near ? near : "", near ? "'?" : "");
 }
 
 static sonde_status parse_term(parser *p, sonde_rows_node **out)
@@ -221,7 +236,7 @@ static sonde_status parse_term(parser *p, sonde_rows_node **out)
     return status;
 }
 
-/* ---- operators ---------------------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 static sonde_status parse_unary(parser *p, sonde_rows_node **out)
 {
@@ -247,8 +262,8 @@ static sonde_status parse_unary(parser *p, sonde_rows_node **out)
 
 typedef sonde_status parse_function(parser *p, sonde_rows_node **out);
 
-static sonde_status parse_joined(parser *p, sonde_rows_node **out, char operator, sonde_rows_kind kind,
-                                 parse_function *operand)
+static sonde_status parse_joined(parser *p, sonde_rows_node **out, char operator,
+                                 sonde_rows_kind kind, parse_function *operand)
 {
     SONDE_TRY(operand(p, out));
     while (*p->at == operator) {
@@ -276,8 +291,10 @@ static sonde_status compile(const char *text, bool no_files, sonde_rows_expr **e
                             sonde_error *err)
 {
     if (strlen(text) > MAX_TEXT)
-        return sonde_fail(err, SONDE_USAGE, "rows expression '%.40s...': longer than %d bytes; put "
-                          "long lists into a file (file:LIST)", text, MAX_TEXT);
+        return sonde_fail(err, SONDE_USAGE,
+                          "rows expression '%.40s...': longer than %d bytes; put "
+                          "long lists into a file (file:LIST)",
+                          text, MAX_TEXT);
     sonde_rows_expr *e = sonde_alloc(1, sizeof *e);
     if (!e) return sonde_no_memory(err, "a rows expression", sizeof *e);
     parser p = {.text = text, .at = text, .no_files = no_files, .err = err};

@@ -30,11 +30,11 @@ typedef struct sonde_listed_row {
 
 typedef struct sonde_rows_node {
     sonde_rows_kind kind;
-    int64_t a, b; /* numbers of a term: code, N, first and end position */
-    double share; /* sample:P */
+    int64_t a, b;             /* numbers of a term: code, N, first and end position */
+    double share;             /* sample:P */
     uint32_t *tokens;         /* sorted */
     sonde_listed_row *listed; /* sorted */
-    int64_t n_listed; /* tokens or listed rows */
+    int64_t n_listed;         /* tokens or listed rows */
     struct sonde_rows_node *left, *right;
 } sonde_rows_node;
 

@@ -13,27 +13,27 @@
 #include "core/core.h"
 #include "sonde/model.h"
 
-/* --- rows ------------------------------------------------------------------------------------------ */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 typedef struct sonde_rows_expr sonde_rows_expr;
 
 /* What a rows expression looks at: one sequence's rows in order. Borrowed for the call. */
 typedef struct sonde_rows_context {
-    int64_t n_rows;           /* positions 0 .. n_rows - 1 */
-    const uint32_t *tokens;   /* [n_rows] */
+    int64_t n_rows;                 /* positions 0 .. n_rows - 1 */
+    const uint32_t *tokens;         /* [n_rows] */
     const uint8_t *phase, *segment; /* [n_rows] codes of storage.md; NULL: all 0 */
-    const uint8_t *special;   /* [n_rows] 1: a special token; NULL: none */
-    const uint8_t *marked;    /* [n_rows] 1: inside one of the prompt's spans; NULL: none */
-    int64_t bos;              /* id of the beginning-of-sequence token, or -1 */
-    const char *id;           /* of the prompt, for file:LIST */
-    uint64_t index, seed;     /* for sample:P and file:LIST */
+    const uint8_t *special;         /* [n_rows] 1: a special token; NULL: none */
+    const uint8_t *marked;          /* [n_rows] 1: inside one of the prompt's spans; NULL: none */
+    int64_t bos;                    /* id of the beginning-of-sequence token, or -1 */
+    const char *id;                 /* of the prompt, for file:LIST */
+    uint64_t index, seed;           /* for sample:P and file:LIST */
 } sonde_rows_context;
 
-/* Compiles an expression; USAGE errors point at the place and name the near term. `!` binds tightest,
- * then `&`, then `|`; spaces may stand between terms, not within one. pos:A..B keeps A <= position < B,
- * either may be left out; every:N keeps the first and each N-th after it; sample:P draws by (seed,
- * index, position) alone. file:LIST names a text file (UTF-8, at most 256 MiB) with a line "ID POSITION"
- * per kept row, ID being a prompt's id or its index; it is read here. */
+/* Compiles an expression; USAGE errors point at the place and name the near term. `!` binds
+ * tightest, then `&`, then `|`; spaces may stand between terms, not within one. pos:A..B keeps
+ * A <= position < B, either may be left out; every:N keeps the first and each N-th after it;
+ * sample:P draws by (seed, index, position) alone. file:LIST names a text file (at most 256 MiB)
+ * with a line "ID POSITION" per kept row, ID being a prompt's id or its index; it is read here. */
 sonde_status sonde_rows_compile(const char *text, sonde_rows_expr **expr, sonde_error *err);
 /* The same for an expression that came with a prompt: file:LIST is refused. */
 sonde_status sonde_rows_compile_without_files(const char *text, sonde_rows_expr **expr,
@@ -50,7 +50,7 @@ bool sonde_rows_is_all(const sonde_rows_expr *expr); /* keeps everything */
 /* True when the expression can keep rows of generated tokens. */
 bool sonde_rows_may_keep_generated(const sonde_rows_expr *expr);
 
-/* --- points ---------------------------------------------------------------------------------------- */
+/* --- points ----------------------------------------------------------------------------------- */
 
 /* A run of elements of a row (dense: of the whole row; ragged: heads). */
 typedef struct sonde_part {
@@ -58,7 +58,7 @@ typedef struct sonde_part {
 } sonde_part;
 
 typedef struct sonde_selected_point {
-    int64_t point;  /* index into the model's points */
+    int64_t point;     /* index into the model's points */
     sonde_part *parts; /* NULL: whole rows */
     int64_t n_parts;
     bool parts_are_heads;
@@ -72,15 +72,14 @@ typedef struct sonde_points_selection {
 
 /* Resolves selections (each as typed) against a model. UNKNOWN_NAME: nothing matches (near names,
  * or why the family lacks it); USAGE: syntax, parts out of range or named twice, rows that do not
- * compile, the same point with different parts or rows twice. Parts keep the order in which they were
- * typed. A prefix (tl: hf: vllm: gguf:, hook-points.md) takes another tool's name, where that tool has
- * a tensor equal to the point. Release with sonde_points_reset. */
+ * compile, the same point with different parts or rows twice. Parts keep the order in which they
+ * were typed. A prefix (tl: hf: vllm: gguf:, hook-points.md) takes another tool's name, where that
+ * tool has a tensor equal to the point. Release with sonde_points_reset. */
 sonde_status sonde_points_select(const sonde_model *model, const char *const *texts, int64_t count,
                                  sonde_points_selection *selection, sonde_error *err);
 void sonde_points_reset(sonde_points_selection *selection);
 /* Splits at top-level commas; pieces are given (each and the array by sonde_free). */
-sonde_status sonde_split_commas(const char *text, char ***pieces, int64_t *count,
-                                sonde_error *err);
+sonde_status sonde_split_commas(const char *text, char ***pieces, int64_t *count, sonde_error *err);
 /* Full-match of `text` by a glob of * ? and brace lists. */
 bool sonde_glob_match(const char *pattern, const char *text);
 

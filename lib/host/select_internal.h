@@ -4,7 +4,7 @@
 
 #include "select.h"
 
-/* ---- glob.c ------------------------------------------------------------------------------------- */
+/* ---- glob.c ---------------------------------------------------------------------------------- */
 
 typedef struct sonde_text_list {
     char **items; /* [count] each and the array by sonde_free */
@@ -18,12 +18,12 @@ sonde_status sonde_expand_braces(const char *pattern, sonde_text_list *globs, so
 /* Full match by a glob of * and ? without brace lists. */
 bool sonde_glob_plain(const char *pattern, const char *text);
 
-/* ---- aliases.c: names of other tools (hook-points.md) --------------------------------------------- */
+/* ---- aliases.c: names of other tools (hook-points.md) ---------------------------------------- */
 
 typedef enum sonde_naming {
     SONDE_NAMING_OWN,
-    SONDE_NAMING_TL,   /* tl:blocks.3.hook_resid_post    TransformerLens, without weight processing */
-    SONDE_NAMING_HF,   /* hf:hidden_states[4]            Hugging Face */
+    SONDE_NAMING_TL, /* tl:blocks.3.hook_resid_post    TransformerLens, without weight processing */
+    SONDE_NAMING_HF, /* hf:hidden_states[4]            Hugging Face */
     SONDE_NAMING_VLLM, /* vllm:4                         residual after 4 blocks */
     SONDE_NAMING_GGUF, /* gguf:l_out-3                   llama.cpp */
 } sonde_naming;

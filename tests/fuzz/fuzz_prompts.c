@@ -1,6 +1,6 @@
 /* Any bytes as prompts: the first byte chooses options, the rest are JSON lines, or one text of the
- * command line. What is given keeps the promises of prompts.h; what is refused says why. Runs in the
- * root of the tree (a tokenizer of tests/goldens). */
+ * command line. What is given keeps the promises of prompts.h; what is refused says why. Runs in
+ * the root of the tree (a tokenizer of tests/goldens). */
 #include "host/prompts.h"
 
 #include <stdlib.h>
@@ -43,7 +43,8 @@ static void check_given(const sonde_prompt *p)
     for (int64_t i = 0; i < p->n_tokens; i++) {
         if (p->tokens[i] >= sonde_tokenizer_size(tokenizer)) abort();
         if (p->marked && p->marked[i] > 1) abort();
-        if (p->text && (p->text_start[i] > p->text_end[i] || p->text_end[i] > p->text_bytes)) abort();
+        if (p->text && (p->text_start[i] > p->text_end[i] || p->text_end[i] > p->text_bytes))
+            abort();
     }
 }
 
@@ -84,8 +85,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     options.special = data[0] >> 3 & 1;
     options.add_bos = data[0] >> 4 & 1 ? 2 : 0;
     options.max_new_tokens = data[0] >> 5 & 1 ? 7 : 0;
-    sonde_prompts_spec spec = {.path = "-", .options = &options, .tokenizer = tokenizer,
-                               .vocab = sonde_tokenizer_size(tokenizer), .max_seq = MAX_SEQ};
+    sonde_prompts_spec spec = {.path = "-",
+                               .options = &options,
+                               .tokenizer = tokenizer,
+                               .vocab = sonde_tokenizer_size(tokenizer),
+                               .max_seq = MAX_SEQ};
     char *text = sonde_strndup((const char *)data + 1, size - 1);
     if (data[0] >> 6 & 1) {
         spec.path = NULL;

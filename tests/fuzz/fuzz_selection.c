@@ -1,6 +1,6 @@
-/* Any text as a selection of points (of a small model, its shape only) and as a rows expression: what
- * is accepted selects within bounds, and what is said of an expression holds where it is evaluated.
- * Runs in the root of the tree (a model of tests/goldens). */
+/* Any text as a selection of points (of a small model, its shape only) and as a rows expression:
+ * what is accepted selects within bounds, and what is said of an expression holds where it is
+ * evaluated. Runs in the root of the tree (a model of tests/goldens). */
 #include "host/select.h"
 
 #include <stdlib.h>
@@ -17,7 +17,8 @@ static void set_up(void)
 {
     sonde_error err = {0};
     sonde_model_options options = {.struct_size = sizeof options, .shape_only = true};
-    if (model || sonde_model_open("tests/goldens/families/llama", &options, &model, &err) == SONDE_OK)
+    if (model ||
+        sonde_model_open("tests/goldens/families/llama", &options, &model, &err) == SONDE_OK)
         return;
     fprintf(stderr, "%s\n", err.message);
     abort();
@@ -63,9 +64,16 @@ static void check_expression(const sonde_rows_expr *expr)
         special[i] = i % 9 == 0;
         marked[i] = i > 4 && i < 20 && i % 2;
     }
-    sonde_rows_context context = {.n_rows = ROWS, .tokens = tokens, .phase = phase, .segment = segment,
-                                  .special = special, .marked = marked, .bos = 0, .id = "p",
-                                  .index = 3, .seed = 5};
+    sonde_rows_context context = {.n_rows = ROWS,
+                                  .tokens = tokens,
+                                  .phase = phase,
+                                  .segment = segment,
+                                  .special = special,
+                                  .marked = marked,
+                                  .bos = 0,
+                                  .id = "p",
+                                  .index = 3,
+                                  .seed = 5};
     if (sonde_rows_evaluate(expr, &context, keeps, NULL) != SONDE_OK) abort();
     for (int i = 0; i < ROWS; i++) {
         if (keeps[i] > 1 || (sonde_rows_is_all(expr) && !keeps[i])) abort();

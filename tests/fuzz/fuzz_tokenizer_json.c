@@ -1,6 +1,6 @@
 /* Any text as tokenizer.json: refused, or a tokenizer. What stands behind the last newline is then
- * encoded: ids lie in the vocabulary, spans in the text, and the ids decode the same in one piece and
- * one by one. */
+ * encoded: ids lie in the vocabulary, spans in the text, and the ids decode the same in one piece
+ * and one by one. */
 #include "text/text_internal.h"
 
 #include <stdlib.h>
