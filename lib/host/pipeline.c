@@ -82,12 +82,12 @@ void sonde_pipeline_stats_get(sonde_pipeline *p, sonde_pipeline_stats *stats)
 {
     pthread_mutex_lock(&p->retiring);
     *stats = p->stats;
-    stats->raw_bytes = __atomic_load_n(&p->stats.raw_bytes, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&p->retiring);
+    stats->raw_bytes = atomic_load(&p->raw_bytes);
     int32_t instances = p->spec.probes ? p->spec.probes->count : 0;
     stats->kept = 0;
     for (int32_t i = 0; i < instances; i++)
-        stats->kept += __atomic_load_n(&p->rows_seen[i], __ATOMIC_RELAXED);
+        stats->kept += atomic_load(&p->rows_seen[i]);
 }
 
 /* ---- admission ------------------------------------------------------------------------------------------ */

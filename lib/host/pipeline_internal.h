@@ -12,6 +12,7 @@
 #include "pipeline.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* A rows expression in use. Slot 0 is the default one, which a prompt's own `rows` replaces. */
 typedef struct sonde_slot {
@@ -151,7 +152,8 @@ struct sonde_pipeline {
     int32_t *first_output;      /* [n_instances + 1] */
     int32_t entropy_column, rank_column;
     void **totals;              /* [n_instances] merged states */
-    uint64_t *rows_seen;        /* [n_instances] */
+    atomic_ullong *rows_seen;   /* [n_instances] */
+    atomic_ullong raw_bytes;    /* emitted, in stored dtypes */
     sonde_pipe_worker *workers;
 
     pthread_mutex_t lock, retiring;

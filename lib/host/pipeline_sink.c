@@ -264,7 +264,7 @@ static int32_t emit(void *self, uint32_t output, int64_t n_rows, const void *dat
     int64_t rank = e->flow->lines[o->slot].rank[e->view->position[0]];
     status = put_or_hold(e, o, rank, e->worker->encoded, bytes, &error);
     if (status != SONDE_OK) return store_failed(e, status, &error, pe);
-    __atomic_fetch_add(&e->pipeline->stats.raw_bytes, bytes, __ATOMIC_RELAXED);
+    atomic_fetch_add(&e->pipeline->raw_bytes, bytes);
     return 0;
 }
 
@@ -291,7 +291,7 @@ static int32_t emit_sparse(void *self, uint32_t output, int64_t n_rows, const in
         return store_failed(e, sonde_no_memory(&error, "rows of a probe", bytes), &error, pe);
     *e->flow->sparse_end = held;
     e->flow->sparse_end = &held->next;
-    __atomic_fetch_add(&e->pipeline->stats.raw_bytes, bytes, __ATOMIC_RELAXED);
+    atomic_fetch_add(&e->pipeline->raw_bytes, bytes);
     return 0;
 }
 

@@ -240,7 +240,7 @@ static sonde_status show(sonde_flow *flow, sonde_pipe_worker *w, const sonde_pip
         select_rows(flow, pp, source, w);
         copy_parts(pp, source->data, w, n, SCATTER);
     }
-    __atomic_fetch_add(&flow->pipeline->rows_seen[pp->instance], (uint64_t)n, __ATOMIC_RELAXED);
+    atomic_fetch_add(&flow->pipeline->rows_seen[pp->instance], (unsigned long long)n);
     return SONDE_OK;
 }
 

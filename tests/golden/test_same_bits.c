@@ -109,6 +109,7 @@ static void check_model(const char *model)
 static void test_content_of_every_model(void **state)
 {
     (void)state;
+    use_built_probes();
     write_prompts();
     for (size_t i = 0; i < SONDE_COUNT(models); i++) check_model(models[i]);
 }

@@ -6,14 +6,17 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 void job_options(sonde_job_options *options, const char *const *words, int64_t n)
 {
     sonde_error err = {0};
+    memset(options, 0, sizeof *options);
     if (sonde_options_defaults(sonde_job_options_table, options, &err) != SONDE_OK)
         fail_msg("%s", err.message);
     for (int64_t i = 0; i < n; i++) {
@@ -39,6 +42,17 @@ sonde_status job_capture(const char *model, const char *prompts, const char *out
     sonde_status status = sonde_job_capture(job, output, NULL, summary, err);
     sonde_job_close(&job);
     return status;
+}
+
+void use_built_probes(void)
+{
+    char path[1024];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 16);
+    assert_true(n > 0);
+    path[n] = '\0';
+    for (int i = 0; i < 3; i++) *strrchr(path, '/') = '\0';
+    strcat(path, "/probes");
+    assert_int_equal(setenv("SONDE_PROBE_PATH", path, 1), 0);
 }
 
 void write_text_file(const char *path, const char *text)

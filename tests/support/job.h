@@ -17,6 +17,8 @@ sonde_status job_capture(const char *model, const char *prompts, const char *out
 void capture_hash(const char *path, char hex[33]);
 /* The same of one point only. */
 void capture_point_hash(const char *path, const char *point, char hex[33]);
+/* Lets the test find the shipped probes of its own build: build/<config>/probes. */
+void use_built_probes(void);
 /* Writes text into a file of build/; returns its path (static buffer of the call site's name). */
 void write_text_file(const char *path, const char *text);
 
