@@ -4,7 +4,7 @@
     capture = sonde.open("run.h5")
     x = capture.rows("blocks.3.resid_post")          # float32 [rows, hidden]
     attention = capture.pattern(3, sequence=0)       # float32 [heads, T, T]
-    table = capture.rows_table()                     # whose row is which: sequence, position, token, ...
+    table = capture.rows_table()                     # whose row is which: sequence, position, ...
 
 Shapes are row-major, slowest first. A *row* is one token position of one sequence; `rows_table()`
 says which. Activations have no unit: they are the model's numbers, in the stored precision
@@ -214,6 +214,23 @@ def _texts(group):
     return out
 
 
+def _column(item):
+    """A column as AnnData encodes it: numbers or texts as they are, {values, mask} masked, {codes,
+    categories} as objects with None where a code is below 0, {data, indptr} of bytes as texts; None
+    for anything else."""
+    if isinstance(item, h5py.Dataset):
+        values = item[:] if item.ndim == 1 else None
+        if values is not None and values.dtype.kind in "SO":
+            values = np.array([_text(v) for v in values.tolist()], object)
+        return values
+    if "values" in item and "mask" in item:
+        return np.ma.masked_array(_column(item["values"]), item["mask"][:].astype(bool))
+    if "codes" in item and "categories" in item:
+        categories = np.append(_column(item["categories"]), [None])
+        return categories[item["codes"][:].astype(np.int64)]
+    return _texts(item) if _is_runs(item) and item["data"].dtype.itemsize == 1 else None
+
+
 # ---- points -----------------------------------------------------------------------------------
 
 
@@ -243,7 +260,7 @@ class Point:
             self.shape = (int(heads),) if heads else ()
         else:
             if item.ndim < 1:
-                raise CaptureError(f"{capture.path}: {item.name}: expected [rows, ...], found one number")
+                raise CaptureError(f"{capture.path}: {item.name}: expected [rows, ...]")
             self.rows, self.shape = item.shape[0], item.shape[1:]
 
     def __repr__(self):
@@ -272,7 +289,7 @@ class Point:
         first, last = self._range(first, last)
         if self.ragged:
             ends = self.item["indptr"][first:last + 1]
-            return _read_bits(self.data, int(ends[0]), int(ends[-1])) if len(ends) else self.data[:0]
+            first, last = (int(ends[0]), int(ends[-1])) if len(ends) else (0, 0)
         return _read_bits(self.data, first, last)
 
     def take(self, rows):
@@ -318,8 +335,9 @@ class Point:
             return
         ends = self.item["indptr"][first:last + 1].astype(np.int64)
         if np.any(np.diff(ends) < 0) or ends[-1] > self.data.shape[0] or ends[0] < 0:
-            raise CaptureError(f"{self.capture.path}: {self.item.name}/indptr falls or passes the end")
-        keys = self.item["first_key"][first:last] if "first_key" in self.item else np.zeros(last - first)
+            raise CaptureError(f"{self.capture.path}: {self.item.name}/indptr falls or passes data")
+        has_keys = "first_key" in self.item
+        keys = self.item["first_key"][first:last] if has_keys else np.zeros(last - first)
         heads = self.shape[0] if self.shape else 1
         values = _read_floats(self.data, int(ends[0]), int(ends[-1]))
         for i in range(last - first):
@@ -355,7 +373,8 @@ class Capture:
         self.attrs = _attributes(self.file)
         version = self.attrs.get("format_version", self._scalar("format_version"))
         if version is None or not 1 <= int(version) <= FORMAT_VERSION:
-            raise CaptureError(f"{self.path}: format_version is {version}: this reads 1 to {FORMAT_VERSION}")
+            raise CaptureError(f"{self.path}: format_version is {version}: this reads 1 to "
+                               f"{FORMAT_VERSION}")
         if self.attrs.get("format", FORMAT) != FORMAT:
             raise CaptureError(f"{self.path}: format is {self.attrs['format']}: expected {FORMAT}")
         self.minimal = "format" not in self.attrs
@@ -421,7 +440,8 @@ class Capture:
     def __getitem__(self, name):
         """The Point of that name."""
         if name not in self._items:
-            raise KeyError(f"{self.path} has no point {name}; it has: {', '.join(self.points[:20])}")
+            some = ", ".join(self.points[:20])
+            raise KeyError(f"{self.path} has no point {name}; it has: {some}")
         return Point(self, name, self._items[name])
 
     def rows(self, name, first=0, last=None, sequence=None):
@@ -465,7 +485,8 @@ class Capture:
         group = self.file.get("sequences")
         if group is None:
             raise CaptureError(f"{self.path} has no /sequences")
-        column = group["sequence"][:] if "sequence" in group else np.arange(group["row_start"].shape[0])
+        count = group["row_start"].shape[0]
+        column = group["sequence"][:] if "sequence" in group else np.arange(count)
         at = np.flatnonzero(column == index)
         if not len(at):
             raise KeyError(f"{self.path} has no sequence {sequence}")
@@ -533,7 +554,7 @@ class Capture:
             if out is None:
                 out = np.full((len(values), length, length), np.nan, np.float32)
             if first + values.shape[1] > length:
-                raise CaptureError(f"{self.path}: {name}: row {row} has keys past position {length - 1}")
+                raise CaptureError(f"{self.path}: {name}: row {row} has keys past {length - 1}")
             out[:, query, :] = invisible
             out[:, query, first:first + values.shape[1]] = values
         if out is None:
@@ -553,33 +574,27 @@ class Capture:
     def sequences_table(self, pandas=None):
         """Columns of /sequences, one entry a sequence: sequence, row_start, row_count, n_prompt,
         status, last_token (-1: none), last_logprob, id, text, and the prompts' metadata under their
-        own keys. A DataFrame when pandas is there (False: always a dict of arrays)."""
+        own keys ("meta." before one that is taken; nested values are JSON text). A DataFrame
+        when pandas is there (False: always a dict of arrays)."""
         group = self.file.get("sequences")
         if group is None:
             index = np.unique(self.file["rows/sequence"][:])
             return _frame({"sequence": index}, pandas)
         columns = self._columns(group)
         columns.setdefault("sequence", np.arange(group["row_start"].shape[0]))
-        if "meta" in group:
-            for name, values in self._columns(group["meta"]).items():
-                columns["meta." + name if name in columns else name] = values
-        return _frame(columns, pandas)
+        meta = group.get("meta", {})
+        for name, values in self._columns(meta).items():
+            key = _text(meta[name].attrs.get("key", name))
+            if name != "_index":
+                columns["meta." + key if key in columns else key] = values
+        count = len(columns["sequence"])
+        return _frame({n: c for n, c in columns.items() if len(c) == count}, pandas)
 
     @staticmethod
     def _columns(group):
-        """Datasets as they are, {data, indptr} of bytes as texts, {values, mask} masked."""
-        columns = {}
-        for name in group:
-            item = group[name]
-            if isinstance(item, h5py.Dataset):
-                values = item[:]
-                columns[name] = np.array([_text(v) for v in values], object) \
-                    if values.dtype.kind in "SO" else values
-            elif "values" in item and "mask" in item:
-                columns[name] = np.ma.masked_array(item["values"][:], item["mask"][:].astype(bool))
-            elif _is_runs(item) and item["data"].dtype.itemsize == 1:
-                columns[name] = _texts(item)
-        return columns
+        """Every column below a group; members that are no column are left out."""
+        columns = {name: _column(group[name]) for name in group}
+        return {name: values for name, values in columns.items() if values is not None}
 
     @property
     def tables(self):

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static herr_t refuse_link(const char *parent_file, const char *parent_group, const char *child_file,
                           const char *child_object, unsigned *flags, hid_t access, void *context)
@@ -71,8 +71,9 @@ static sonde_status check_version(sonde_reader *reader, sonde_error *err)
         SONDE_TRY(status);
     }
     if (!found)
-        return sonde_reader_bad(reader, "/", err, "expected the attribute format_version, found none: "
-                                                  "no capture of sonde");
+        return sonde_reader_bad(reader, "/", err,
+                                "expected the attribute format_version, found none: "
+                                "no capture of sonde");
     if (version >= 1 && version <= SONDE_FORMAT_VERSION) return SONDE_OK;
     return sonde_reader_bad(reader, "/", err, "format_version is %lld: this build reads 1 to %d",
                             (long long)version, SONDE_FORMAT_VERSION);
@@ -124,7 +125,7 @@ sonde_status sonde_reader_open(const char *path, sonde_reader **reader, sonde_er
     return SONDE_OK;
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------- */
+/* --- closing --- */
 
 static void close_handles(sonde_reader *r)
 {
@@ -184,14 +185,14 @@ void sonde_reader_close(sonde_reader **reader)
     }
     sonde_free(r->attrs);
     if (r->inflate) libdeflate_free_decompressor(r->inflate);
-    void *const blocks[] = {r->manifest, r->run,           r->encoded, r->shuffled, r->id_text,
+    void *const blocks[] = {r->manifest, r->run,           r->encoded,    r->shuffled, r->id_text,
                             r->piece,    r->sequence_text, r->run_tokens, r->path};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
     sonde_free(r);
     *reader = NULL;
 }
 
-/* ---- facts ----------------------------------------------------------------------------------------------- */
+/* --- facts --- */
 
 const char *sonde_reader_path(const sonde_reader *reader)
 {

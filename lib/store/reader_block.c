@@ -12,8 +12,9 @@ sonde_status sonde_reader_check_range(const sonde_reader *reader, const char *ob
                                       int64_t n, int64_t rows, sonde_error *err)
 {
     if (first >= 0 && n >= 0 && first <= rows && n <= rows - first) return SONDE_OK;
-    return sonde_fail(err, SONDE_USAGE, "%s: %s: %lld entries from %lld on are asked for, it has %lld",
-                      reader->path, object, (long long)n, (long long)first, (long long)rows);
+    return sonde_fail(err, SONDE_USAGE,
+                      "%s: %s: %lld entries from %lld on are asked for, it has %lld", reader->path,
+                      object, (long long)n, (long long)first, (long long)rows);
 }
 
 static bool reserve(uint8_t **buffer, size_t *capacity, size_t bytes)
@@ -25,7 +26,7 @@ static bool reserve(uint8_t **buffer, size_t *capacity, size_t bytes)
     return *buffer != NULL;
 }
 
-/* ---- chunks ---------------------------------------------------------------------------------------------- */
+/* --- chunks --- */
 
 /* The bytes of a chunk as they lie in the file, in reader->encoded. */
 static sonde_status fetch_chunk(sonde_reader *reader, const sonde_set *set, int64_t index,
@@ -43,8 +44,9 @@ static sonde_status fetch_chunk(sonde_reader *reader, const sonde_set *set, int6
     *got = (size_t)bytes;
     if (good) return SONDE_OK;
     if (fits && !room) return sonde_no_memory(err, set->path, (size_t)bytes);
-    if (found && !fits) snprintf(reason, sizeof reason, "it takes %llu bytes of the file",
-                                 (unsigned long long)bytes);
+    if (found && !fits)
+        snprintf(reason, sizeof reason, "it takes %llu bytes of the file",
+                 (unsigned long long)bytes);
     return sonde_reader_bad(reader, set->path, err, "chunk %lld (%zu bytes decoded): %s",
                             (long long)index, chunk_bytes, reason);
 }
@@ -54,8 +56,8 @@ static sonde_status inflate_chunk(sonde_reader *reader, const sonde_set *set, in
 {
     if (!reader->inflate) reader->inflate = libdeflate_alloc_decompressor();
     if (!reader->inflate) return sonde_no_memory(err, "a decoder of deflate", 0);
-    enum libdeflate_result result = libdeflate_zlib_decompress(reader->inflate, reader->encoded, got,
-                                                               dst, chunk_bytes, NULL);
+    enum libdeflate_result result = libdeflate_zlib_decompress(reader->inflate, reader->encoded,
+                                                               got, dst, chunk_bytes, NULL);
     if (result == LIBDEFLATE_SUCCESS) return SONDE_OK;
     return sonde_reader_bad(reader, set->path, err,
                             "chunk %lld: its %zu bytes are no deflate stream of %zu bytes (%s)",
@@ -87,7 +89,7 @@ static sonde_status decode_chunk(sonde_reader *reader, const sonde_set *set, int
     return SONDE_OK;
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------- */
+/* --- blocks --- */
 
 /* Rows [first, first + n) by HDF5. */
 static sonde_status read_slab(sonde_reader *reader, const sonde_set *set, int64_t first, int64_t n,
@@ -98,7 +100,8 @@ static sonde_status read_slab(sonde_reader *reader, const sonde_set *set, int64_
     for (int32_t i = 1; i < set->n_dims; i++) count[i] = (hsize_t)set->dims[i];
     sonde_h5_lock();
     hid_t space = H5Dget_space(set->id);
-    hid_t memory = set->n_dims > 0 ? H5Screate_simple(set->n_dims, count, NULL) : H5Screate(H5S_SCALAR);
+    hid_t memory = set->n_dims > 0 ? H5Screate_simple(set->n_dims, count, NULL)
+                                   : H5Screate(H5S_SCALAR);
     bool good = space >= 0 && memory >= 0 &&
                 (set->n_dims == 0 ||
                  H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0) &&
@@ -138,7 +141,7 @@ sonde_status sonde_set_view(sonde_reader *reader, sonde_set *set, int64_t row,
     return SONDE_OK;
 }
 
-/* ---- reads ----------------------------------------------------------------------------------------------- */
+/* --- reads --- */
 
 /* Whole chunks go straight into dst. */
 static bool reads_whole(const sonde_set *set, int64_t first, int64_t n)
@@ -214,7 +217,8 @@ sonde_status sonde_set_read_u64(sonde_reader *reader, sonde_set *set, int64_t fi
         if (bad < count) {
             double value;
             sonde_bits_to_f64(set->dtype, bytes + (size_t)bad * set->element_bytes, 1, &value);
-            return sonde_reader_bad(reader, set->path, err, "entry %lld is %.0f: expected 0 to %llu",
+            return sonde_reader_bad(reader, set->path, err,
+                                    "entry %lld is %.0f: expected 0 to %llu",
                                     (long long)(first + bad), value, (unsigned long long)most);
         }
         dst += count;

@@ -17,16 +17,16 @@
 
 #include <libdeflate.h>
 
-#define READER_MAX_DIMS 5        /* rows and SONDE_STORE_MAX_DIMS */
-#define READER_OPEN_SETS 24      /* handles and blocks kept at once */
-#define READER_MAX_DEPTH 8       /* of groups below /activations and /probes */
-#define READER_MAX_LINKS 262144  /* visited when listing them */
+#define READER_MAX_DIMS 5       /* rows and SONDE_STORE_MAX_DIMS */
+#define READER_OPEN_SETS 24     /* handles and blocks kept at once */
+#define READER_MAX_DEPTH 8      /* of groups below /activations and /probes */
+#define READER_MAX_LINKS 262144 /* visited when listing them */
 #define READER_MAX_NAME 255
 #define READER_MAX_TEXT ((size_t)1 << 28)
 #define READER_MAX_CHUNK ((size_t)1 << 28) /* decoded here; bigger ones are left to HDF5 */
 
 typedef struct sonde_set {
-    char *path; /* "/rows/sequence" */
+    char *path;        /* "/rows/sequence" */
     sonde_dtype dtype; /* of the elements as they are read: little-endian, plain */
     bool is_raw;       /* the file's own bits; else HDF5 converts to `dtype` */
     size_t element_bytes, row_bytes;
@@ -35,14 +35,14 @@ typedef struct sonde_set {
     int64_t rows, width; /* width: elements of a row */
     uint64_t stored_bytes;
     const char *codec;
-    bool is_direct;              /* chunks of whole rows in a pipeline that is decoded here */
-    int32_t missing_filter;      /* that HDF5 does not have here: it can be listed, not read; 0: none */
+    bool is_direct;         /* chunks of whole rows in a pipeline that is decoded here */
+    int32_t missing_filter; /* that HDF5 does not have here: it can be listed, not read; 0: none */
     int32_t shuffle_at, inflate_at; /* places in the filter pipeline; -1: not there */
     int64_t block_rows;
     /* while open */
     hid_t id, memory_type;
-    uint64_t used; /* clock of the last use */
-    int64_t block; /* number of the block in `bytes`; -1: none */
+    uint64_t used;  /* clock of the last use */
+    int64_t block;  /* number of the block in `bytes`; -1: none */
     uint8_t *bytes; /* [block_rows, row_bytes] */
 } sonde_set;
 
@@ -64,7 +64,15 @@ typedef struct reader_runs {
     sonde_set data, indptr;
 } reader_runs;
 
-enum { ROWS_SEQUENCE, ROWS_POSITION, ROWS_TOKEN, ROWS_PHASE, ROWS_SEGMENT, ROWS_LOGPROB, ROWS_COUNT };
+enum {
+    ROWS_SEQUENCE,
+    ROWS_POSITION,
+    ROWS_TOKEN,
+    ROWS_PHASE,
+    ROWS_SEGMENT,
+    ROWS_LOGPROB,
+    ROWS_COUNT
+};
 enum {
     SEQ_SEQUENCE,
     SEQ_ROW_START,
@@ -130,7 +138,7 @@ sonde_status sonde_set_column(const sonde_reader *reader, const char *path, bool
                               sonde_set *set, sonde_error *err);
 bool sonde_dtype_is_integer(sonde_dtype dtype);
 sonde_status sonde_set_open(sonde_reader *reader, sonde_set *set, sonde_error *err);
-void sonde_set_close(sonde_set *set); /* lock held */
+void sonde_set_close(sonde_set *set);                       /* lock held */
 void sonde_set_reset(sonde_reader *reader, sonde_set *set); /* lock held */
 
 /* --- reader_block.c --- */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- one point ------------------------------------------------------------------------------------------- */
+/* --- one point --- */
 
 static sonde_status load_member(const sonde_reader *reader, const char *path, const char *member,
                                 bool integers, sonde_set *set, sonde_error *err)
@@ -23,10 +23,10 @@ static sonde_status check_ends(sonde_reader *reader, reader_point *point, sonde_
     SONDE_TRY(sonde_set_read_u64(reader, &point->indptr, 0, 1, most, &first, err));
     SONDE_TRY(sonde_set_read_u64(reader, &point->indptr, entries - 1, 1, most, &last, err));
     if (first == 0 && last == most) return SONDE_OK;
-    return sonde_reader_bad(reader, point->indptr.path, err,
-                            "expected offsets from 0 to %llu (the length of data), found %llu to %llu",
-                            (unsigned long long)most, (unsigned long long)first,
-                            (unsigned long long)last);
+    return sonde_reader_bad(
+        reader, point->indptr.path, err,
+        "expected offsets from 0 to %llu (the length of data), found %llu to %llu",
+        (unsigned long long)most, (unsigned long long)first, (unsigned long long)last);
 }
 
 static sonde_status load_ragged(sonde_reader *reader, const char *path, reader_point *point,
@@ -41,13 +41,15 @@ static sonde_status load_ragged(sonde_reader *reader, const char *path, reader_p
     if (sonde_reader_kind(reader, full) != READER_ABSENT) {
         SONDE_TRY(load_member(reader, path, "first_key", true, &point->first_key, err));
         if (reader->sealed && point->first_key.rows != point->rows)
-            return sonde_reader_bad(reader, full, err, "expected %lld entries as indptr says, found %lld",
+            return sonde_reader_bad(reader, full, err,
+                                    "expected %lld entries as indptr says, found %lld",
                                     (long long)point->rows, (long long)point->first_key.rows);
         point->rows = SONDE_MIN(point->rows, point->first_key.rows);
     }
     SONDE_TRY(sonde_reader_attr_int(reader, path, "heads", &found, &point->heads, err));
     if (found && (point->heads < 1 || point->heads > INT32_MAX))
-        return sonde_reader_bad(reader, path, err, "attribute heads is %lld", (long long)point->heads);
+        return sonde_reader_bad(reader, path, err, "attribute heads is %lld",
+                                (long long)point->heads);
     return check_ends(reader, point, err);
 }
 
@@ -68,9 +70,10 @@ static sonde_status load_rowmap(sonde_reader *reader, reader_point *point, sonde
     if (sonde_reader_kind(reader, path) == READER_ABSENT) return SONDE_OK;
     SONDE_TRY(sonde_set_column(reader, path, true, &point->rowmap, err));
     if (reader->sealed && point->rowmap.rows != point->rows)
-        return sonde_reader_bad(reader, path, err, "expected %lld entries, as many as the point has "
-                                "rows, found %lld", (long long)point->rows,
-                                (long long)point->rowmap.rows);
+        return sonde_reader_bad(reader, path, err,
+                                "expected %lld entries, as many as the point has "
+                                "rows, found %lld",
+                                (long long)point->rows, (long long)point->rowmap.rows);
     point->rows = SONDE_MIN(point->rows, point->rowmap.rows);
     return SONDE_OK;
 }
@@ -105,7 +108,8 @@ static sonde_status visit_point(sonde_reader *reader, const char *path, const ch
 {
     if (is_order(reader, path, is_group)) return SONDE_OK;
     if (strlen(name) > READER_MAX_NAME)
-        return sonde_reader_bad(reader, path, err, "its name is longer than %d bytes", READER_MAX_NAME);
+        return sonde_reader_bad(reader, path, err, "its name is longer than %d bytes",
+                                READER_MAX_NAME);
     if (!sonde_grow(&reader->points, &reader->point_capacity, reader->n_points + 1,
                     sizeof *reader->points))
         return sonde_no_memory(err, path, sizeof *reader->points);
@@ -121,7 +125,7 @@ static sonde_status visit_point(sonde_reader *reader, const char *path, const ch
     return check_count(reader, path, point, err);
 }
 
-/* ---- order ----------------------------------------------------------------------------------------------- */
+/* --- order --- */
 
 static bool is_digit(char c)
 {
@@ -192,18 +196,21 @@ static sonde_status index_names(sonde_reader *reader, sonde_error *err)
 }
 
 /* Points in the order of the list; those that it does not name follow as they are. */
-static sonde_status follow_order(sonde_reader *reader, char **names, int64_t count, sonde_error *err)
+static sonde_status follow_order(sonde_reader *reader, char **names, int64_t count,
+                                 sonde_error *err)
 {
     size_t n = reader->n_points, at = 0;
     reader_point **ordered = sonde_alloc(n, sizeof *ordered);
     bool *taken = sonde_alloc(n, sizeof *taken);
-    sonde_status status =
-        ordered && taken ? SONDE_OK : sonde_no_memory(err, "the points", n * sizeof *ordered);
+    sonde_status status = ordered && taken
+                              ? SONDE_OK
+                              : sonde_no_memory(err, "the points", n * sizeof *ordered);
     for (int64_t i = 0; status == SONDE_OK && i < count; i++) {
         int64_t index = sonde_reader_find(reader, names[i]);
         if (index < 0 || taken[index]) {
-            status = sonde_reader_bad(reader, "/activations", err, "its order names %s, which is %s",
-                                      names[i], index < 0 ? "not there" : "named twice");
+            status = sonde_reader_bad(reader, "/activations", err,
+                                      "its order names %s, which is %s", names[i],
+                                      index < 0 ? "not there" : "named twice");
             break;
         }
         taken[index] = true;
@@ -242,7 +249,7 @@ sonde_status sonde_reader_load_points(sonde_reader *reader, sonde_error *err)
     return index_names(reader, err);
 }
 
-/* ---- queries --------------------------------------------------------------------------------------------- */
+/* --- queries --- */
 
 int64_t sonde_reader_point_count(const sonde_reader *reader)
 {

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- points ---------------------------------------------------------------------------------------------- */
+/* --- points --- */
 
 static sonde_status take_point(sonde_reader *reader, int64_t index, bool ragged, int64_t first,
                                int64_t n, reader_point **point, sonde_error *err)
@@ -46,9 +46,8 @@ sonde_status sonde_reader_offsets(sonde_reader *reader, sonde_set *indptr, const
     return SONDE_OK;
 }
 
-sonde_status sonde_reader_ragged_rows(sonde_reader *reader, int64_t point, int64_t first,
-                                      int64_t n, uint64_t *indptr, uint32_t *first_key,
-                                      sonde_error *err)
+sonde_status sonde_reader_ragged_rows(sonde_reader *reader, int64_t point, int64_t first, int64_t n,
+                                      uint64_t *indptr, uint32_t *first_key, sonde_error *err)
 {
     reader_point *p;
     SONDE_TRY(take_point(reader, point, true, first, n, &p, err));
@@ -56,7 +55,8 @@ sonde_status sonde_reader_ragged_rows(sonde_reader *reader, int64_t point, int64
     else if (indptr)
         SONDE_TRY(sonde_reader_offsets(reader, &p->indptr, &p->data, first, n, indptr, err));
     if (!first_key) return SONDE_OK;
-    if (p->first_key.path) return sonde_set_read_u32(reader, &p->first_key, first, n, first_key, err);
+    if (p->first_key.path)
+        return sonde_set_read_u32(reader, &p->first_key, first, n, first_key, err);
     memset(first_key, 0, (size_t)n * sizeof *first_key);
     return SONDE_OK;
 }
@@ -84,11 +84,11 @@ sonde_status sonde_reader_rowmap(sonde_reader *reader, int64_t point, int64_t fi
     }
     if (n > 0 && reader->n_rows == 0)
         return sonde_reader_bad(reader, p->rowmap.path, err, "it names rows, but /rows has none");
-    return sonde_set_read_u64(reader, &p->rowmap, first, n, (uint64_t)SONDE_MAX(reader->n_rows - 1, 0),
-                              dst, err);
+    return sonde_set_read_u64(reader, &p->rowmap, first, n,
+                              (uint64_t)SONDE_MAX(reader->n_rows - 1, 0), dst, err);
 }
 
-/* ---- /rows ----------------------------------------------------------------------------------------------- */
+/* --- /rows --- */
 
 typedef struct row_column {
     const char *path;
@@ -156,7 +156,8 @@ sonde_status sonde_reader_rows_read(sonde_reader *reader, int64_t first, int64_t
         SONDE_TRY(sonde_set_read_u64(reader, &sets[ROWS_SEQUENCE], first, n, UINT64_MAX,
                                      columns->sequence, err));
     if (columns->position)
-        SONDE_TRY(sonde_set_read_u32(reader, &sets[ROWS_POSITION], first, n, columns->position, err));
+        SONDE_TRY(
+            sonde_set_read_u32(reader, &sets[ROWS_POSITION], first, n, columns->position, err));
     if (columns->token)
         SONDE_TRY(sonde_set_read_u32(reader, &sets[ROWS_TOKEN], first, n, columns->token, err));
     if (columns->phase)

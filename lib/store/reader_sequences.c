@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- opening --------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 typedef struct sequence_column {
     const char *path;
@@ -65,7 +65,8 @@ static sonde_status load_vocab(sonde_reader *reader, sonde_error *err)
 
 sonde_status sonde_reader_load_sequences(sonde_reader *reader, sonde_error *err)
 {
-    if (reader->minimal || sonde_reader_kind(reader, "/sequences") == READER_ABSENT) return SONDE_OK;
+    if (reader->minimal || sonde_reader_kind(reader, "/sequences") == READER_ABSENT)
+        return SONDE_OK;
     reader->n_sequences = INT64_MAX;
     for (int i = 0; i < SEQ_COUNT; i++) {
         const sequence_column *c = &columns_of_sequences[i];
@@ -73,7 +74,8 @@ sonde_status sonde_reader_load_sequences(sonde_reader *reader, sonde_error *err)
         if (!c->required && sonde_reader_kind(reader, c->path) == READER_ABSENT) continue;
         SONDE_TRY(sonde_set_column(reader, c->path, c->integers, set, err));
         int64_t expected = reader->sequences[SEQ_ROW_START].path
-                               ? reader->sequences[SEQ_ROW_START].rows : set->rows;
+                               ? reader->sequences[SEQ_ROW_START].rows
+                               : set->rows;
         if (reader->sealed && set->rows != expected)
             return sonde_reader_bad(reader, c->path, err, "expected %lld entries, found %lld",
                                     (long long)expected, (long long)set->rows);
@@ -88,7 +90,7 @@ sonde_status sonde_reader_load_sequences(sonde_reader *reader, sonde_error *err)
     return load_vocab(reader, err);
 }
 
-/* ---- entries --------------------------------------------------------------------------------------------- */
+/* --- entries --- */
 
 /* Bytes of entry `index` in new memory with a NUL behind; *text NULL when the runs are absent. */
 static sonde_status read_bytes(sonde_reader *reader, reader_runs *runs, int64_t index, char **text,
@@ -101,9 +103,9 @@ static sonde_status read_bytes(sonde_reader *reader, reader_runs *runs, int64_t 
     if (!runs->data.path || index + 1 >= runs->indptr.rows) return SONDE_OK;
     SONDE_TRY(sonde_reader_offsets(reader, &runs->indptr, &runs->data, index, 1, ends, err));
     if (ends[1] - ends[0] > READER_MAX_TEXT)
-        return sonde_reader_bad(reader, runs->data.path, err, "entry %lld has %llu bytes, at most %zu",
-                                (long long)index, (unsigned long long)(ends[1] - ends[0]),
-                                READER_MAX_TEXT);
+        return sonde_reader_bad(reader, runs->data.path, err,
+                                "entry %lld has %llu bytes, at most %zu", (long long)index,
+                                (unsigned long long)(ends[1] - ends[0]), READER_MAX_TEXT);
     size_t bytes = (size_t)(ends[1] - ends[0]);
     *text = sonde_alloc_raw(bytes + 1, 1);
     if (!*text) return sonde_no_memory(err, runs->data.path, bytes + 1);
@@ -128,8 +130,9 @@ static sonde_status read_last_token(sonde_reader *reader, int64_t index, int64_t
     sonde_set *set = &reader->sequences[SEQ_LAST_TOKEN];
     SONDE_TRY(sonde_set_read_f64(reader, set, index, 1, &value, err));
     if (!(value >= -1.0 && value <= (double)UINT32_MAX))
-        return sonde_reader_bad(reader, set->path, err, "entry %lld is %.0f: expected -1 or a token id",
-                                (long long)index, value);
+        return sonde_reader_bad(reader, set->path, err,
+                                "entry %lld is %.0f: expected -1 or a token id", (long long)index,
+                                value);
     *token = (int64_t)value;
     return SONDE_OK;
 }
@@ -198,13 +201,14 @@ sonde_status sonde_reader_tokens(sonde_reader *reader, int64_t index, const uint
     sonde_free(reader->run_tokens);
     reader->run_tokens = sonde_alloc_raw((size_t)n, sizeof *reader->run_tokens);
     if (!reader->run_tokens) return sonde_no_memory(err, runs->data.path, (size_t)n * 4);
-    SONDE_TRY(sonde_set_read_u32(reader, &runs->data, (int64_t)ends[0], n, reader->run_tokens, err));
+    SONDE_TRY(
+        sonde_set_read_u32(reader, &runs->data, (int64_t)ends[0], n, reader->run_tokens, err));
     *tokens = reader->run_tokens;
     *count = n;
     return SONDE_OK;
 }
 
-/* ---- pieces ---------------------------------------------------------------------------------------------- */
+/* --- pieces --- */
 
 static int compare_u64(const void *pa, const void *pb)
 {
@@ -216,11 +220,12 @@ static sonde_status order_vocab(sonde_reader *reader, sonde_error *err)
 {
     int64_t n = reader->vocab_id.rows;
     if (n > UINT32_MAX)
-        return sonde_reader_bad(reader, "/vocab/id", err, "%lld entries are more than there are ids",
-                                (long long)n);
+        return sonde_reader_bad(reader, "/vocab/id", err,
+                                "%lld entries are more than there are ids", (long long)n);
     uint64_t *order = sonde_alloc_raw((size_t)n, sizeof *order);
     if (!order) return sonde_no_memory(err, "/vocab/id", (size_t)n * sizeof *order);
-    sonde_status status = sonde_set_read_u64(reader, &reader->vocab_id, 0, n, UINT32_MAX, order, err);
+    sonde_status status = sonde_set_read_u64(reader, &reader->vocab_id, 0, n, UINT32_MAX, order,
+                                             err);
     if (status != SONDE_OK) {
         sonde_free(order);
         return status;

@@ -28,7 +28,7 @@ void sonde_reader_reason(char text[160])
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_reason, text);
 }
 
-/* ---- objects ------------------------------------------------------------------------------------------- */
+/* --- objects --- */
 
 /* Whether every link of a path is there; lock held. */
 static bool link_exists(hid_t file, const char *path)
@@ -64,7 +64,7 @@ reader_kind sonde_reader_kind(const sonde_reader *reader, const char *path)
     return kind;
 }
 
-/* ---- types --------------------------------------------------------------------------------------------- */
+/* --- types --- */
 
 bool sonde_dtype_is_integer(sonde_dtype dtype)
 {
@@ -89,7 +89,7 @@ static sonde_dtype plain_dtype(hid_t type)
         H5Tget_offset(type) != 0)
         return SONDE_DTYPE_NONE;
     return H5Tget_class(type) == H5T_INTEGER || float_is_plain(type, dtype) ? dtype
-                                                                           : SONDE_DTYPE_NONE;
+                                                                            : SONDE_DTYPE_NONE;
 }
 
 /* dtype and is_raw from a file's type: plain little-endian ones as they are, an enumeration (h5py's
@@ -112,13 +112,13 @@ static bool choose_dtype(hid_t type, sonde_set *set)
     if (swapped >= 0 && H5Tset_order(swapped, H5T_ORDER_LE) >= 0) set->dtype = plain_dtype(swapped);
     if (swapped >= 0) H5Tclose(swapped);
     if (set->dtype == SONDE_DTYPE_NONE)
-        set->dtype = class == H5T_FLOAT                     ? SONDE_DTYPE_F64
+        set->dtype = class == H5T_FLOAT                  ? SONDE_DTYPE_F64
                      : H5Tget_sign(type) == H5T_SGN_NONE ? SONDE_DTYPE_U64
                                                          : SONDE_DTYPE_I64;
     return true;
 }
 
-/* ---- shape and layout ------------------------------------------------------------------------------------ */
+/* --- shape and layout --- */
 
 /* NULL, or what is wrong with the shape. */
 static const char *take_shape(hid_t id, sonde_set *set)
@@ -158,8 +158,8 @@ static bool take_filters(hid_t create, sonde_set *set)
     for (int i = 0; i < n; i++) {
         unsigned flags, config;
         size_t n_values = 0;
-        H5Z_filter_t filter =
-            H5Pget_filter2(create, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config);
+        H5Z_filter_t filter = H5Pget_filter2(create, (unsigned)i, &flags, &n_values, NULL, 0, NULL,
+                                             &config);
         if (filter == H5Z_FILTER_SHUFFLE && i == 0) set->shuffle_at = 0;
         else if (filter == H5Z_FILTER_DEFLATE && i == n - 1) set->inflate_at = i;
         else known = false;
@@ -257,7 +257,7 @@ sonde_status sonde_set_column(const sonde_reader *reader, const char *path, bool
     return SONDE_OK;
 }
 
-/* ---- handles --------------------------------------------------------------------------------------------- */
+/* --- handles --- */
 
 void sonde_set_close(sonde_set *set)
 {
@@ -313,5 +313,6 @@ sonde_status sonde_set_open(sonde_reader *reader, sonde_set *set, sonde_error *e
     else sonde_reader_reason(reason);
     if (!good) sonde_set_close(set);
     sonde_h5_unlock();
-    return good ? SONDE_OK : sonde_reader_bad(reader, set->path, err, "cannot be opened: %s", reason);
+    return good ? SONDE_OK
+                : sonde_reader_bad(reader, set->path, err, "cannot be opened: %s", reason);
 }

@@ -62,9 +62,8 @@ sonde_status sonde_reader_table(const sonde_reader *reader, int64_t index, sonde
 {
     SONDE_TRY(sonde_reader_check_range(reader, ROOT, index, 1, (int64_t)reader->n_tables, err));
     const sonde_set *table = &reader->tables[index];
-    *info = (sonde_table_info){.path = table->path + strlen(ROOT) + 1,
-                               .dtype = table->dtype,
-                               .n_dims = table->n_dims};
+    *info = (sonde_table_info){
+        .path = table->path + strlen(ROOT) + 1, .dtype = table->dtype, .n_dims = table->n_dims};
     for (int32_t i = 0; i < table->n_dims; i++) info->dims[i] = table->dims[i];
     return SONDE_OK;
 }

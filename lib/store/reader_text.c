@@ -78,7 +78,7 @@ static bool read_texts(const text_source *s, char **texts)
     return H5Tis_variable_str(s->type) > 0 ? read_variable(s, texts) : read_fixed(s, texts);
 }
 
-/* ---- text datasets --------------------------------------------------------------------------------------- */
+/* --- text datasets --- */
 
 sonde_status sonde_reader_load_text(const sonde_reader *reader, const char *path, char **text,
                                     sonde_error *err)
@@ -103,7 +103,7 @@ sonde_status sonde_reader_load_text(const sonde_reader *reader, const char *path
     return sonde_reader_bad(reader, path, err, "expected one text");
 }
 
-/* ---- attributes ------------------------------------------------------------------------------------------ */
+/* --- attributes --- */
 
 /* Number as text: whole ones in full, others with all their digits. */
 static char *number_text(const text_source *s)
@@ -197,15 +197,15 @@ sonde_status sonde_reader_attr_int(const sonde_reader *reader, const char *objec
     sonde_h5_unlock();
     if (!*found) return SONDE_OK;
     bool good = text && whole_number(text, value);
-    sonde_status status =
-        good ? SONDE_OK
-             : sonde_reader_bad(reader, object, err, "attribute %s: expected a whole number, found %s",
-                                name, text ? text : "a list or another type");
+    sonde_status status = good ? SONDE_OK
+                               : sonde_reader_bad(reader, object, err,
+                                                  "attribute %s: expected a whole number, found %s",
+                                                  name, text ? text : "a list or another type");
     sonde_free(text);
     return status;
 }
 
-/* ---- lists of names -------------------------------------------------------------------------------------- */
+/* --- lists of names --- */
 
 void sonde_reader_free_names(char **names, int64_t count)
 {

@@ -43,8 +43,9 @@ static sonde_status list_names(const sonde_reader *reader, const char *path, nam
     char reason[160] = "it cannot be listed";
     sonde_h5_lock();
     hid_t group = H5Oopen(reader->file, path, reader->links);
-    herr_t result = group < 0 ? -1 : H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, take_name,
-                                                list);
+    herr_t result = group < 0
+                        ? -1
+                        : H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, take_name, list);
     if (result < 0 && !list->failed) sonde_reader_reason(reason);
     if (group >= 0) H5Oclose(group);
     sonde_h5_unlock();
@@ -59,7 +60,8 @@ static bool name_is_good(const char *name)
     size_t length = strlen(name);
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)name[i] < 0x20 || name[i] == 0x7F) return false;
-    return length > 0 && length <= READER_MAX_NAME && sonde_utf8_valid_prefix(name, length) == length;
+    return length > 0 && length <= READER_MAX_NAME &&
+           sonde_utf8_valid_prefix(name, length) == length;
 }
 
 static bool is_ragged(const sonde_reader *reader, const char *path)

@@ -86,8 +86,12 @@ static void dump_rows(sonde_reader *r)
 {
     sonde_error err = {0};
     size_t n = (size_t)sonde_reader_rows(r);
-    sonde_row_columns c = {.sequence = take(n, 8), .position = take(n, 4), .token = take(n, 4),
-                           .phase = take(n, 1), .segment = take(n, 1), .logprob = take(n, 4)};
+    sonde_row_columns c = {.sequence = take(n, 8),
+                           .position = take(n, 4),
+                           .token = take(n, 4),
+                           .phase = take(n, 1),
+                           .segment = take(n, 1),
+                           .logprob = take(n, 4)};
     check(sonde_reader_rows_read(r, 0, (int64_t)n, &c, &err), &err);
     save(-1, "sequence", c.sequence, n * 8);
     save(-1, "position", c.position, n * 4);
@@ -106,9 +110,11 @@ static void dump_sequence(sonde_reader *r, int64_t index, FILE *list)
     const uint32_t *tokens;
     int64_t n;
     check(sonde_reader_sequence(r, index, &s, &err), &err);
-    fprintf(list, "%" PRIu64 "\t%" PRIu64 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%d\t%" PRId64
-            "\t%.9g\t%s\n", s.sequence, s.row_start, s.row_count, s.n_prompt, s.xxh3, s.status,
-            s.last_token, (double)s.last_logprob, s.id ? s.id : "");
+    fprintf(list,
+            "%" PRIu64 "\t%" PRIu64 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%d\t%" PRId64
+            "\t%.9g\t%s\n",
+            s.sequence, s.row_start, s.row_count, s.n_prompt, s.xxh3, s.status, s.last_token,
+            (double)s.last_logprob, s.id ? s.id : "");
     save(index, "text", s.text ? s.text : "", s.text ? strlen(s.text) : 0);
     check(sonde_reader_tokens(r, index, &tokens, &n, &err), &err);
     save(index, "tokens", tokens, (size_t)n * sizeof *tokens);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests of analysis/python with the helpers that `make tests` built. BUILD: the build folder (default
-# build/release); PYTHON: an interpreter with h5py and numpy (default /usr/bin/python3).
+# Tests of analysis/python with the helpers that `make tests` built. BUILD: the build folder
+# (default build/release); PYTHON: an interpreter with h5py and numpy (default /usr/bin/python3).
 set -eu
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-/usr/bin/python3}

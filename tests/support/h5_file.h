@@ -7,8 +7,8 @@
 #include <hdf5.h>
 
 typedef struct h5_layout {
-    hid_t stored;          /* type in the file; 0: that of the data */
-    int64_t chunk[3];      /* 0: contiguous */
+    hid_t stored;     /* type in the file; 0: that of the data */
+    int64_t chunk[3]; /* 0: contiguous */
     bool shuffle, deflate, fletcher;
 } h5_layout;
 

@@ -68,9 +68,12 @@ static void read_rows(sonde_reader *reader)
     int64_t n = sonde_reader_rows(reader);
     if (n > MOST_ELEMENTS) return;
     size_t count = (size_t)n + 1;
-    sonde_row_columns c = {.sequence = calloc(count, 8), .position = calloc(count, 4),
-                           .token = calloc(count, 4),    .phase = calloc(count, 1),
-                           .segment = calloc(count, 1),  .logprob = calloc(count, 4)};
+    sonde_row_columns c = {.sequence = calloc(count, 8),
+                           .position = calloc(count, 4),
+                           .token = calloc(count, 4),
+                           .phase = calloc(count, 1),
+                           .segment = calloc(count, 1),
+                           .logprob = calloc(count, 4)};
     sonde_reader_rows_read(reader, 0, n, &c, NULL);
     free(c.sequence);
     free(c.position);
@@ -157,8 +160,9 @@ static void damage(int rounds, uint32_t seed)
             uint32_t kind = next_random(&seed) % 3;
             if (kind == 0) copy[at] = (char)(copy[at] ^ 1 << next_random(&seed) % 8);
             else if (kind == 1) copy[at] = (char)extremes[next_random(&seed) % sizeof extremes];
-            else memmove(copy + at, data + next_random(&seed) % (bytes - 8),
-                         SONDE_MIN(8, bytes - at));
+            else
+                memmove(copy + at, data + next_random(&seed) % (bytes - 8),
+                        SONDE_MIN(8, bytes - at));
         }
         save(copy, bytes);
         opened += read_all();
@@ -179,7 +183,8 @@ static void put_everything(hid_t file)
     h5_put(file, "/activations/p", H5T_NATIVE_FLOAT, 2, (const int64_t[]){10, 4}, values, &chunks);
     h5_put(file, "/activations/q", H5T_NATIVE_FLOAT, 1, (const int64_t[]){2}, values, NULL);
     h5_put(file, "/activations/g/data", H5T_NATIVE_FLOAT, 1, (const int64_t[]){30}, values, NULL);
-    h5_put(file, "/activations/g/indptr", H5T_NATIVE_UINT64, 1, (const int64_t[]){11}, indptr, NULL);
+    h5_put(file, "/activations/g/indptr", H5T_NATIVE_UINT64, 1, (const int64_t[]){11}, indptr,
+           NULL);
     h5_put(file, "/rowmap/q", H5T_NATIVE_UINT64, 1, (const int64_t[]){2}, map, NULL);
     h5_put(file, "/probes/m/mean", H5T_NATIVE_FLOAT, 1, (const int64_t[]){9}, values, NULL);
 }
