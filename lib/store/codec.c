@@ -73,7 +73,7 @@ static inline void flush_bits(bit_writer *w)
 
 static void align_byte(bit_writer *w)
 {
-    if (w->count > 0) w->count = 8;
+    w->count = (w->count + 7) & ~7u;
     flush_bits(w);
 }
 
