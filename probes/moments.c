@@ -4,7 +4,7 @@
  *
  * Tables of a point, /probes/<instance>/<point>/...:
  *   count          [1]            rows
- *   mean variance  [row shape]    variance is the mean squared distance from the mean (divided by n)
+ *   mean variance  [row shape]    variance: the mean squared distance from the mean (divided by n)
  *   min max        [row shape]
  *   norm           [row shape]    root of the channel's sum of squares over the rows
  *   row_norm_mean  [1]            of the L2 norms of the rows
@@ -24,12 +24,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- instance and state --------------------------------------------------------------------------- */
+/* ---- instance and state ---------------------------------------------------------------------- */
 
 typedef struct moments {
     const sonde_probe_point *points; /* the host's */
     uint32_t n_points;
-    uint64_t *offsets; /* [n_points] of the point's part in a state, in doubles; from setup to reset */
+    uint64_t *offsets; /* [n_points] of the point's part in a state, in doubles; ours */
 } moments;
 
 /* A point's part of a state is one of these and then four arrays of width doubles: mean, sum of
@@ -59,7 +59,7 @@ static uint64_t part_doubles(int64_t width)
     return HEAD_DOUBLES + 4 * (uint64_t)width;
 }
 
-/* ---- setup ------------------------------------------------------------------------------------------ */
+/* ---- setup ----------------------------------------------------------------------------------- */
 
 static int32_t check_point(const sonde_probe_point *point, sonde_probe_error *err)
 {
@@ -91,7 +91,7 @@ static int32_t setup(void *instance, sonde_probe_setup *setup, sonde_probe_error
     return 0;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void begin(part *p)
 {
@@ -109,7 +109,8 @@ static double sum_of_squares(const float *row, int64_t width)
     for (; c + 8 <= width; c += 8)
         for (int k = 0; k < 8; k++) sums[k] += (double)row[c + k] * (double)row[c + k];
     for (; c < width; c++) sums[c & 7] += (double)row[c] * (double)row[c];
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+           ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 static void add_row(part *p, const float *row)
@@ -140,7 +141,7 @@ static int32_t rows(void *instance, void *state, const sonde_probe_view *view,
     return 0;
 }
 
-/* ---- merge ------------------------------------------------------------------------------------------ */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 static void merge_channels(const part *into, double n, const double *from)
 {
@@ -182,7 +183,7 @@ static int32_t merge(void *instance, void *dst, const void *src, sonde_probe_err
     return 0;
 }
 
-/* ---- finish ----------------------------------------------------------------------------------------- */
+/* ---- finish ---------------------------------------------------------------------------------- */
 
 static int32_t write_table(const sonde_probe_sink *sink, const sonde_probe_point *point,
                            const char *name, const double *values, bool per_channel,
@@ -261,7 +262,7 @@ static void reset(void *instance)
     m->offsets = NULL;
 }
 
-/* ---- descriptor ------------------------------------------------------------------------------------- */
+/* ---- descriptor ------------------------------------------------------------------------------ */
 
 static const sonde_probe probe = {
     .struct_size = sizeof probe,

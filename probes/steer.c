@@ -16,7 +16,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* ---- instance --------------------------------------------------------------------------------------- */
+/* ---- instance -------------------------------------------------------------------------------- */
 
 enum { MODE_ADD, MODE_REPLACE, MODE_PROJECT, MODE_SCALE };
 static const char *const modes[] = {"add", "replace", "project", "scale", NULL};
@@ -39,7 +39,7 @@ static const sonde_probe_option options[] = {
     {.name = NULL},
 };
 
-/* ---- setup ------------------------------------------------------------------------------------------ */
+/* ---- setup ----------------------------------------------------------------------------------- */
 
 static int32_t measure_vector(steer *s, sonde_probe_error *err)
 {
@@ -53,7 +53,8 @@ static int32_t measure_vector(steer *s, sonde_probe_error *err)
         return 0;
     }
     snprintf(err->message, sizeof err->message, "vector %.120s: %s", s->vector.source,
-             square == 0 ? "it is zero and has no direction" : "it holds values that are not finite");
+             square == 0 ? "it is zero and has no direction"
+                         : "it holds values that are not finite");
     return 1;
 }
 
@@ -90,7 +91,7 @@ static int32_t setup(void *instance, sonde_probe_setup *setup, sonde_probe_error
     return 0;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void change_row(const steer *s, float *x, int64_t n)
 {
@@ -129,7 +130,7 @@ static int32_t rows(void *instance, void *state, const sonde_probe_view *view,
     return 0;
 }
 
-/* ---- descriptor ------------------------------------------------------------------------------------- */
+/* ---- descriptor ------------------------------------------------------------------------------ */
 
 static const sonde_probe probe = {
     .struct_size = sizeof probe,

@@ -1,4 +1,4 @@
-/* probes.c - a set of probe instances: opened in order, set up, put into order of calls, released. */
+/* probes.c - a set of probe instances: opened, set up, put into order of calls, released. */
 #include "probes_internal.h"
 
 #include <string.h>
@@ -19,11 +19,12 @@ sonde_status sonde_probe_failed(const sonde_probe_instance *instance, const char
     const sonde_probe_work *work = instance->host;
     size_t length = strnlen(pe->message, sizeof pe->message);
     if (length == 0)
-        return sonde_fail(err, SONDE_PROBE, "%s: %s failed without a message", work->label, callback);
+        return sonde_fail(err, SONDE_PROBE, "%s: %s failed without a message", work->label,
+                          callback);
     return sonde_fail(err, SONDE_PROBE, "%s: %.*s", work->label, (int)length, pe->message);
 }
 
-/* ---- one instance -------------------------------------------------------------------------------- */
+/* ---- one instance ---------------------------------------------------------------------------- */
 
 static sonde_status name_instance(sonde_probe_set *set, sonde_probe_instance *instance,
                                   sonde_error *err)
@@ -84,7 +85,7 @@ static void close_instance(sonde_probe_instance *instance)
     sonde_free(work);
 }
 
-/* ---- the set --------------------------------------------------------------------------------------- */
+/* ---- the set --------------------------------------------------------------------------------- */
 
 /* The probe that already stores a point under /activations, or NULL. */
 static const sonde_probe_instance *other_storing(const sonde_probe_set *set, int32_t before,

@@ -35,15 +35,15 @@ typedef struct sonde_probe_instance {
 } sonde_probe_instance;
 
 typedef struct sonde_probe_set {
-    sonde_probe_instance *instances; /* [count] writers first, else as given; their order of calls */
+    sonde_probe_instance *instances; /* [count] in order of calls: writers first, else as given */
     int32_t count;
     void *loaded; /* of probes.c: handles of the shared objects */
 } sonde_probe_set;
 
 typedef struct sonde_probe_set_spec {
     const sonde_model *model;
-    const char *const *probes; /* [n_probes] as typed: NAME[=INSTANCE][:key=value,...]; commas inside
-                                  {} [] () do not split; 0 probes: "capture" */
+    const char *const *probes; /* [n_probes] as typed: NAME[=INSTANCE][:key=value,...]; commas
+                                  inside {} [] () do not split; 0 probes: "capture" */
     int64_t n_probes;
     const char *const *points; /* [n_points] --points as typed: default of every instance's points;
                                   none: the probe's own default, or blocks.*.resid_post */

@@ -17,7 +17,7 @@
 #define SONDE_PROBE_MAX_STATE_BYTES (UINT64_C(1) << 32)
 #define SONDE_PROBE_MAX_ROW_BYTES (UINT64_C(1) << 24)
 
-/* --- memory that lives as long as its owner ----------------------------------------------------- */
+/* --- memory that lives as long as its owner --------------------------------------------------- */
 
 typedef struct sonde_probe_owner {
     void **items;
@@ -28,7 +28,7 @@ void *sonde_probe_own(sonde_probe_owner *owner, size_t count, size_t bytes_each)
 char *sonde_probe_own_text(sonde_probe_owner *owner, const char *text, size_t length);
 void sonde_probe_owner_reset(sonde_probe_owner *owner);
 
-/* --- NAME[=INSTANCE][:key=value,...] ------------------------------------------------------------- */
+/* --- NAME[=INSTANCE][:key=value,...] ---------------------------------------------------------- */
 
 typedef struct sonde_probe_pair {
     const char *key, *value; /* value NULL: a flag given alone */
@@ -42,7 +42,7 @@ typedef struct sonde_probe_text {
 sonde_status sonde_probe_parse(sonde_probe_owner *owner, const char *typed,
                                sonde_probe_text *text, sonde_error *err);
 
-/* --- loading ---------------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 typedef struct sonde_probe_plugin {
     char *file;
@@ -69,7 +69,7 @@ sonde_status sonde_probe_find(sonde_probe_plugins *plugins, const sonde_probe_te
                               sonde_probe *probe, const char **file, sonde_error *err);
 void sonde_probe_plugins_reset(sonde_probe_plugins *plugins);
 
-/* --- options ------------------------------------------------------------------------------------------ */
+/* --- options ---------------------------------------------------------------------------------- */
 
 int64_t sonde_probe_option_count(const sonde_probe *probe);
 const char *sonde_probe_option_type_name(uint32_t type);
@@ -89,7 +89,7 @@ sonde_status sonde_probe_capture_load(sonde_probe_owner *owner, const char *sour
 sonde_status sonde_probe_shape_elements(const char *source, uint32_t n_dims, const int64_t *dims,
                                         int64_t *elements, sonde_error *err);
 
-/* --- an instance --------------------------------------------------------------------------------------- */
+/* --- an instance ------------------------------------------------------------------------------ */
 
 /* What instance->host points to. */
 typedef struct sonde_probe_work {

@@ -18,7 +18,8 @@ static sonde_status bounds_text(lister *l, const sonde_probe_option *o, const ch
 {
     sonde_string text = {0};
     bool number = o->type == SONDE_PROBE_OPTION_INT || o->type == SONDE_PROBE_OPTION_FLOAT;
-    if (number && (o->min != 0 || o->max != 0)) sonde_string_format(&text, "%g..%g", o->min, o->max);
+    if (number && (o->min != 0 || o->max != 0))
+        sonde_string_format(&text, "%g..%g", o->min, o->max);
     if (o->type == SONDE_PROBE_OPTION_CHOICE)
         for (int i = 0; o->choices[i]; i++)
             sonde_string_format(&text, "%s%s", i ? ", " : "", o->choices[i]);

@@ -14,7 +14,7 @@
 
 #define MIN_DESCRIPTOR offsetof(sonde_probe, done) /* v1 up to the last member that must be there */
 
-/* ---- folders ------------------------------------------------------------------------------------ */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 static sonde_status own_folder(sonde_probe_owner *folders, const char *text, size_t n,
                                const char *below, sonde_error *err)
@@ -95,7 +95,7 @@ sonde_status sonde_probe_files(sonde_probe_owner *files, sonde_error *err)
     return status;
 }
 
-/* ---- one file ------------------------------------------------------------------------------------- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
 static sonde_status check_entry(const char *file, const sonde_probe_entry_v1 *entry,
                                 sonde_error *err)
@@ -112,8 +112,8 @@ static sonde_status check_entry(const char *file, const sonde_probe_entry_v1 *en
         return sonde_fail(err, SONDE_PROBE, "plugin %s: its entry has %u bytes, ABI 1 needs %zu",
                           file, entry->struct_size, sizeof *entry);
     if (entry->count == 0 || entry->count > SONDE_PROBE_MAX_COUNT)
-        return sonde_fail(err, SONDE_PROBE, "plugin %s: it says that it holds %u probes; expected 1 "
-                          "to %u", file, entry->count, SONDE_PROBE_MAX_COUNT);
+        return sonde_fail(err, SONDE_PROBE, "plugin %s: it says that it holds %u probes; expected "
+                          "1 to %u", file, entry->count, SONDE_PROBE_MAX_COUNT);
     if (!entry->get)
         return sonde_fail(err, SONDE_PROBE, "plugin %s: its entry has no `get`", file);
     return SONDE_OK;
@@ -161,7 +161,7 @@ void sonde_probe_plugins_reset(sonde_probe_plugins *plugins)
     memset(plugins, 0, sizeof *plugins);
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------ */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 static bool probe_name_good(const char *name)
 {
@@ -181,8 +181,9 @@ static sonde_status check_members(const sonde_probe *probe, sonde_error *err)
         return sonde_fail(err, SONDE_PROBE, "%s: it has only one of state_save and state_load",
                           probe->name);
     if (probe->instance_bytes > SONDE_PROBE_MAX_INSTANCE_BYTES)
-        return sonde_fail(err, SONDE_PROBE, "%s: it asks for %llu bytes of instance memory; at most "
-                          "%llu are given", probe->name, (unsigned long long)probe->instance_bytes,
+        return sonde_fail(err, SONDE_PROBE, "%s: it asks for %llu bytes of instance memory; at "
+                          "most %llu are given", probe->name,
+                          (unsigned long long)probe->instance_bytes,
                           (unsigned long long)SONDE_PROBE_MAX_INSTANCE_BYTES);
     return sonde_probe_options_check(probe, err);
 }
@@ -196,9 +197,9 @@ sonde_status sonde_probe_descriptor(const sonde_probe_plugin *plugin, uint32_t i
         return sonde_fail(err, SONDE_PROBE, "plugin %s: it says that it holds %u probes, but "
                           "get(%u) gives none", plugin->file, plugin->entry->count, index);
     if (given->struct_size < MIN_DESCRIPTOR)
-        return sonde_fail(err, SONDE_PROBE, "plugin %s: the descriptor of its probe %u has %u bytes, "
-                          "ABI 1 needs at least %zu", plugin->file, index, given->struct_size,
-                          MIN_DESCRIPTOR);
+        return sonde_fail(err, SONDE_PROBE, "plugin %s: the descriptor of its probe %u has %u "
+                          "bytes, ABI 1 needs at least %zu", plugin->file, index,
+                          given->struct_size, MIN_DESCRIPTOR);
     memcpy(probe, given, SONDE_MIN(given->struct_size, sizeof *probe));
     sonde_error why = {0};
     sonde_status status = check_members(probe, &why);
@@ -209,7 +210,7 @@ sonde_status sonde_probe_descriptor(const sonde_probe_plugin *plugin, uint32_t i
     return SONDE_OK;
 }
 
-/* ---- by name ------------------------------------------------------------------------------------------ */
+/* ---- by name --------------------------------------------------------------------------------- */
 
 /* UNKNOWN_NAME when the plugin holds no probe of this name. */
 static sonde_status find_in_plugin(const sonde_probe_plugin *plugin, const char *name,

@@ -34,7 +34,7 @@ const char *sonde_probe_option_type_name(uint32_t type)
     return type < SONDE_COUNT(types) ? types[type].name : "?";
 }
 
-/* ---- the table ---------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static bool is_host_option(const char *name)
 {
@@ -69,9 +69,10 @@ static sonde_status check_option(const sonde_probe *probe, const sonde_probe_opt
     size_t bytes = types[o->type].bytes;
     if (o->offset % 8 != 0 || o->offset > probe->instance_bytes ||
         probe->instance_bytes - o->offset < bytes)
-        return sonde_fail(err, SONDE_PROBE, "%s: option %s lies at bytes %llu..%llu of the instance "
-                          "memory, which has %llu (offsets are multiples of 8)", probe->name, o->name,
-                          (unsigned long long)o->offset, (unsigned long long)o->offset + bytes,
+        return sonde_fail(err, SONDE_PROBE, "%s: option %s lies at bytes %llu..%llu of the "
+                          "instance memory, which has %llu (offsets are multiples of 8)",
+                          probe->name, o->name, (unsigned long long)o->offset,
+                          (unsigned long long)o->offset + bytes,
                           (unsigned long long)probe->instance_bytes);
     if (o->type == SONDE_PROBE_OPTION_CHOICE && (!o->choices || !o->choices[0]))
         return sonde_fail(err, SONDE_PROBE, "%s: option %s has no choices", probe->name, o->name);
@@ -89,7 +90,7 @@ sonde_status sonde_probe_options_check(const sonde_probe *probe, sonde_error *er
     return SONDE_OK;
 }
 
-/* ---- what was typed -------------------------------------------------------------------------------- */
+/* ---- what was typed -------------------------------------------------------------------------- */
 
 static sonde_status unknown_key(const sonde_probe *probe, const char *key, sonde_error *err)
 {
@@ -136,7 +137,7 @@ const char *sonde_probe_option_text(const sonde_probe_option *option, const sond
     return option->fallback;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* FLAG, INT, FLOAT and CHOICE by the rules of sonde/options.h. */
 static sonde_status set_plain(const sonde_probe_option *o, const char *text, char *at,
@@ -232,7 +233,7 @@ sonde_status sonde_probe_options_fill(sonde_probe_instance *instance, sonde_erro
     return SONDE_OK;
 }
 
-/* ---- as JSON --------------------------------------------------------------------------------------------- */
+/* ---- as JSON --------------------------------------------------------------------------------- */
 
 static void json_text(sonde_string *out, const char *text)
 {

@@ -8,7 +8,7 @@
 
 #define FALLBACK_POINTS "blocks.*.resid_post"
 
-/* ---- points -------------------------------------------------------------------------------------- */
+/* ---- points ---------------------------------------------------------------------------------- */
 
 static void describe_point(const sonde_hook_point *hook, const sonde_selected_point *selected,
                            sonde_probe_point *out)
@@ -96,7 +96,8 @@ sonde_status sonde_probe_points_resolve(sonde_probe_instance *instance,
         instance->access[i] = SONDE_ACCESS_READ;
     }
     for (int64_t i = 0; i < work->text.n_pairs; i++)
-        if (strcmp(work->text.pairs[i].key, "rows") == 0) instance->rows = work->text.pairs[i].value;
+        if (strcmp(work->text.pairs[i].key, "rows") == 0)
+            instance->rows = work->text.pairs[i].value;
     instance->n_points = work->n_points = (uint32_t)n;
     work->points = instance->points;
     work->access = instance->access;
@@ -104,7 +105,7 @@ sonde_status sonde_probe_points_resolve(sonde_probe_instance *instance,
     return check_rows(instance->rows, err);
 }
 
-/* ---- outputs --------------------------------------------------------------------------------------- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 /* True when a and b are the same name or one lies below the other. */
 static bool names_collide(const char *a, const char *b)
@@ -124,8 +125,8 @@ static sonde_status check_shape(const char *what, uint32_t n_dims, const int64_t
     for (uint32_t i = 0; i < n_dims; i++)
         if (shape[i] < 1 || !sonde_mul_i64(elements, shape[i], &elements) ||
             elements > SONDE_PROBE_MAX_ELEMENTS)
-            return sonde_fail(err, SONDE_PROBE, "output %s: dimension %u of a row is %lld; every one "
-                              "must be at least 1, and their product at most %lld", what, i,
+            return sonde_fail(err, SONDE_PROBE, "output %s: dimension %u of a row is %lld; every "
+                              "one must be at least 1, and their product at most %lld", what, i,
                               (long long)shape[i], (long long)SONDE_PROBE_MAX_ELEMENTS);
     return SONDE_OK;
 }
@@ -185,19 +186,19 @@ static sonde_status check_output(sonde_probe_work *work, const sonde_probe_outpu
         return sonde_fail(err, SONDE_PROBE, "an output has kind %u, which ABI %u.%u does not know",
                           output->kind, SONDE_PROBE_ABI_MAJOR, SONDE_PROBE_ABI_MINOR);
     if (sonde_probe_element_dtype(output->element) == SONDE_DTYPE_NONE)
-        return sonde_fail(err, SONDE_PROBE, "an output has element %u, which ABI %u.%u does not know",
-                          output->element, SONDE_PROBE_ABI_MAJOR, SONDE_PROBE_ABI_MINOR);
+        return sonde_fail(err, SONDE_PROBE, "an output has element %u, which ABI %u.%u does not "
+                          "know", output->element, SONDE_PROBE_ABI_MAJOR, SONDE_PROBE_ABI_MINOR);
     if (output->kind == SONDE_OUTPUT_SPARSE) output->point = 0;
     else if (output->point >= work->n_points)
-        return sonde_fail(err, SONDE_PROBE, "an output follows point %u; the instance has %u points",
-                          output->point, work->n_points);
+        return sonde_fail(err, SONDE_PROBE, "an output follows point %u; the instance has %u "
+                          "points", output->point, work->n_points);
     if (work->n_outputs == SONDE_PROBE_MAX_OUTPUTS)
         return sonde_fail(err, SONDE_PROBE, "more than %u outputs", SONDE_PROBE_MAX_OUTPUTS);
     return output->kind == SONDE_OUTPUT_POINT ? check_point_output(work, output, err)
                                               : check_named_output(work, output, err);
 }
 
-/* ---- services ---------------------------------------------------------------------------------------- */
+/* ---- services -------------------------------------------------------------------------------- */
 
 /* Tells the plugin, and keeps the first failure. */
 static int32_t service_result(sonde_probe_work *work, sonde_status status, const sonde_error *why,
@@ -244,8 +245,8 @@ static sonde_status check_access(const sonde_probe_work *work, uint32_t point, u
     const sonde_hook_point *hook =
         sonde_model_point(work->model, work->selection->points[point].point);
     if (!(work->flags & SONDE_PROBE_WRITES))
-        return sonde_fail(err, SONDE_PROBE, "it asks to write %s, but its descriptor lacks the flag "
-                          "SONDE_PROBE_WRITES", hook->name);
+        return sonde_fail(err, SONDE_PROBE, "it asks to write %s, but its descriptor lacks the "
+                          "flag SONDE_PROBE_WRITES", hook->name);
     if (!hook->writable)
         return sonde_fail(err, SONDE_USAGE, "%s cannot be written: %s", hook->name,
                           hook->not_writable_why ? hook->not_writable_why : "nothing reads it");
@@ -267,10 +268,10 @@ static void log_line(void *self, const char *line)
     sonde_log(SONDE_LOG_INFO, "%s: %.400s", work->label, line ? line : "");
 }
 
-/* ---- setup -------------------------------------------------------------------------------------------- */
+/* ---- setup ----------------------------------------------------------------------------------- */
 
-static sonde_status check_sizes(const sonde_probe_instance *instance, const sonde_probe_setup *setup,
-                                sonde_error *err)
+static sonde_status check_sizes(const sonde_probe_instance *instance,
+                                const sonde_probe_setup *setup, sonde_error *err)
 {
     static const char *const names[] = {"state", "scratch", "scratch per row"};
     const uint64_t bytes[] = {setup->state_bytes, setup->scratch_bytes,

@@ -41,7 +41,7 @@ sonde_status sonde_probe_shape_elements(const char *source, uint32_t n_dims, con
     return SONDE_OK;
 }
 
-/* ---- the header's literal ------------------------------------------------------------------------ */
+/* ---- the header's literal -------------------------------------------------------------------- */
 
 static sonde_status bad_header(scanner *s, const char *expected)
 {
@@ -122,7 +122,8 @@ static sonde_status take_entry(scanner *s, npy_header *h, unsigned *seen)
     unsigned k = 0;
     SONDE_TRY(take_quoted(s, key));
     while (k < 3 && strcmp(key, keys[k]) != 0) k++;
-    if (k == 3 || (*seen & 1u << k)) return bad_header(s, "descr, fortran_order and shape, once each");
+    if (k == 3 || (*seen & 1u << k))
+        return bad_header(s, "descr, fortran_order and shape, once each");
     *seen |= 1u << k;
     if (!take(s, ':')) return bad_header(s, "':' after a key");
     if (k == 0) return take_descr(s, h);
@@ -163,7 +164,7 @@ static sonde_status parse_header(const sonde_mapping *map, const char *source, n
     return parse_dict(&s, h);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static double whole_value(const npy_header *h, const uint8_t *at)
 {

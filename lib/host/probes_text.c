@@ -6,7 +6,7 @@
 
 #define MAX_NAME 64
 
-/* ---- owned memory ------------------------------------------------------------------------------- */
+/* ---- owned memory ---------------------------------------------------------------------------- */
 
 void *sonde_probe_own(sonde_probe_owner *owner, size_t count, size_t bytes_each)
 {
@@ -31,7 +31,7 @@ void sonde_probe_owner_reset(sonde_probe_owner *owner)
     memset(owner, 0, sizeof *owner);
 }
 
-/* ---- names ---------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool name_char(char c)
 {
@@ -61,7 +61,7 @@ bool sonde_probe_path_good(const char *name)
     }
 }
 
-/* ---- parsing ---------------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 /* Length of NAME: up to the first '=' or ':', but a path goes on to its ".so". */
 static size_t name_length(const char *typed)
@@ -126,8 +126,9 @@ sonde_status sonde_probe_parse(sonde_probe_owner *owner, const char *typed,
         text->instance = sonde_probe_own_text(owner, rest + 1, instance);
         if (!text->instance) return sonde_no_memory(err, "a probe's name", instance);
         if (!instance_good(text->instance))
-            return sonde_fail(err, SONDE_USAGE, "probe %s: instance '%s': expected 1 to %d letters, "
-                              "digits, '_', '-' or '.'", text->name, text->instance, MAX_NAME);
+            return sonde_fail(err, SONDE_USAGE, "probe %s: instance '%s': expected 1 to %d "
+                              "letters, digits, '_', '-' or '.'", text->name,
+                              text->instance, MAX_NAME);
         rest += 1 + instance;
     }
     if (!*rest) return SONDE_OK;

@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- 1. instance: what one --probe knows --------------------------------------------------------------
+/* ---- 1. instance: what one --probe knows --------------------------------------------------------
  * The host allocates it zeroed and fills in the options before `setup`. Several threads read it at
  * once: after `setup` it must not change. */
 
@@ -35,7 +35,7 @@ static const sonde_probe_option options[] = {
     {.name = NULL}, /* the end */
 };
 
-/* ---- 2. state: what one sequence adds up ---------------------------------------------------------------
+/* ---- 2. state: what one sequence adds up --------------------------------------------------------
  * Flat bytes without pointers, zeroed by the host, one per sequence in flight. Here: one of these
  * per point. */
 
@@ -43,7 +43,7 @@ typedef struct tally {
     double count, sum;
 } tally;
 
-/* ---- 3. callbacks: 0 is success; otherwise say why in err ---------------------------------------------- */
+/* ---- 3. callbacks: 0 is success; otherwise say why in err ------------------------------------ */
 
 static int32_t setup(void *instance, sonde_probe_setup *setup, sonde_probe_error *err)
 {
@@ -58,7 +58,8 @@ static int32_t setup(void *instance, sonde_probe_setup *setup, sonde_probe_error
         const sonde_probe_point *point = &setup->points[i];
         char name[256];
         if (point->element != SONDE_ELEMENT_F32) {
-            snprintf(err->message, sizeof err->message, "point %s: not made of numbers", point->name);
+            snprintf(err->message, sizeof err->message, "point %s: not made of numbers",
+                     point->name);
             return 1;
         }
         snprintf(name, sizeof name, "%s/norm", point->name);
@@ -140,7 +141,7 @@ static void reset(void *instance)
     self->outputs = NULL;
 }
 
-/* ---- 4. descriptor and the one exported symbol --------------------------------------------------------- */
+/* ---- 4. descriptor and the one exported symbol ----------------------------------------------- */
 
 static const sonde_probe probe = {
     .struct_size = sizeof probe, /* tells the host which version of the struct this is */

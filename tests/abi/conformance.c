@@ -4,8 +4,8 @@
  *   conformance [--model FOLDER] PLUGIN.so[=INSTANCE][:key=value,...]
  *
  * Loads it as sonde does, drives it with made-up rows cut into blocks in several ways, and prints a
- * line per check. Exit: 0 all good, 1 a check failed, 2 it could not be loaded or set up. Built with
- * CONFIG=asan (and the plugin with -fsanitize=address) it finds reads out of bounds too.
+ * line per check. Exit: 0 all good, 1 a check failed, 2 it could not be loaded or set up. Built
+ * with CONFIG=asan (and the plugin with -fsanitize=address) it finds reads out of bounds too.
  */
 #include "conformance.h"
 
@@ -20,12 +20,13 @@ static const way ways[] = {
     {.name = "sequences in reverse order", .block_rows = 4, .reversed = true},
     {.name = "sequences interleaved in uneven blocks", .block_rows = 3, .interleaved = true,
      .padding = 2},
-    {.name = "states saved, loaded and moved", .block_rows = 5, .interleaved = true, .moving = true},
+    {.name = "states saved, loaded and moved", .block_rows = 5, .interleaved = true,
+     .moving = true},
     {.name = "two threads", .block_rows = 2, .threads = true},
     {.name = "states merged by groups, to 1e-6", .regrouped = true},
 };
 
-/* ---- comparing -------------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 static bool same_bytes(const sonde_string *a, const sonde_string *b)
 {
@@ -111,7 +112,7 @@ static void compare(outcome *a, outcome *b, bool exactly)
     compare_tables(a, b, exactly);
 }
 
-/* ---- checks ------------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static int report(const char *what, const outcome *o)
 {
@@ -177,7 +178,7 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "--model") == 0) folder = argv[2];
     if (argc == 2 || argc == 4) t.typed = argv[argc - 1];
     if (!t.typed || t.typed[0] == '-') {
-        fprintf(stderr, "usage: conformance [--model FOLDER] PLUGIN.so[=INSTANCE][:key=value,...]\n");
+        fprintf(stderr, "usage: conformance [--model FOLDER] PLUGIN.so[=NAME][:key=value,...]\n");
         return 2;
     }
     if (sonde_model_open(folder, &(sonde_model_options){.shape_only = true}, &model, &err) !=

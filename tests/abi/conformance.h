@@ -1,5 +1,5 @@
 /*
- * conformance.h - drives a probe plugin through the ABI with made-up rows, and watches what it does.
+ * conformance.h - drives a probe plugin through the ABI with made-up rows and watches what it does.
  *
  *   synth   sequences, kept rows and values that depend on nothing but their place
  *   sink    takes what is emitted, and notes every breach of the header
@@ -14,7 +14,7 @@
 
 #include <pthread.h>
 
-/* --- synth ------------------------------------------------------------------------------------- */
+/* --- synth ------------------------------------------------------------------------------------ */
 
 #define N_SEQUENCES 5
 typedef struct synth_sequence {
@@ -41,7 +41,7 @@ guarded guarded_alloc(size_t bytes);
 bool guarded_intact(const guarded *g);
 void guarded_free(guarded *g);
 
-/* --- outcome and sink ---------------------------------------------------------------------------- */
+/* --- outcome and sink ------------------------------------------------------------------------- */
 
 typedef struct result_table {
     char name[256];
@@ -80,7 +80,7 @@ typedef struct taker {
 } taker;
 sonde_probe_sink taker_sink(taker *t);
 
-/* --- drive ---------------------------------------------------------------------------------------- */
+/* --- drive ------------------------------------------------------------------------------------ */
 
 typedef struct way {
     const char *name;

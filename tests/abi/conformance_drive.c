@@ -1,5 +1,5 @@
 /*
- * conformance_drive.c - one way through a plugin: setup, rows in blocks, done, merge, finish, reset.
+ * conformance_drive.c - one way through a plugin: setup, rows in blocks, done, merge, finish.
  * Around every callback stands what it must not touch: guards between rows, before and after states
  * and scratch, copies of labels and of read-only rows.
  */
@@ -19,7 +19,7 @@ typedef struct driver {
     bool refuse;
 } driver;
 
-/* ---- a view ------------------------------------------------------------------------------------- */
+/* ---- a view ---------------------------------------------------------------------------------- */
 
 #define MAX_ROWS 96
 #define GUARD_BITS UINT32_C(0x7FC0DEAD) /* a NaN: whoever adds a guard up shows it */
@@ -97,7 +97,7 @@ static void keep_written(const driver *d, int64_t s, uint32_t point, int64_t n,
                             (size_t)m->labels_before.length[i] * sizeof(float));
 }
 
-/* ---- callbacks ------------------------------------------------------------------------------------ */
+/* ---- callbacks ------------------------------------------------------------------------------- */
 
 static void check_result(const driver *d, const taker *t, const char *callback, int32_t result,
                          const sonde_probe_error *err)
@@ -169,7 +169,7 @@ static void call_done(driver *d, int64_t s)
                  in->probe.done(in->memory, d->states[s].data, &sequence, &sink, &err), &err);
 }
 
-/* ---- states ----------------------------------------------------------------------------------------- */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 static guarded saved(const driver *d, const guarded *state)
 {
@@ -223,13 +223,13 @@ static void check_guards(const driver *d, int64_t s)
         breach(d->outcome, "it wrote outside the scratch");
 }
 
-/* ---- the order of things ------------------------------------------------------------------------------ */
+/* ---- the order of things --------------------------------------------------------------------- */
 
 static int64_t block_size(const driver *d, int64_t s)
 {
     int64_t left = synth[s].n_kept - d->next[s];
-    int64_t most = d->way->block_rows ? d->way->block_rows + (d->way->interleaved ? s % 3 : 0) : left;
-    return SONDE_MIN(left, most);
+    if (!d->way->block_rows) return left;
+    return SONDE_MIN(left, d->way->block_rows + (d->way->interleaved ? s % 3 : 0));
 }
 
 /* One step over the sequences marked: point after point, as the model runs. */
@@ -303,7 +303,7 @@ static void run_all(driver *d)
     pthread_join(other, NULL);
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void merge_one(const driver *d, guarded *total, const guarded *state)
 {
@@ -313,7 +313,8 @@ static void merge_one(const driver *d, guarded *total, const guarded *state)
     uint8_t *before = malloc(state->bytes);
     if (!before) abort();
     memcpy(before, state->data, state->bytes);
-    check_result(d, NULL, "merge", in->probe.merge(in->memory, total->data, state->data, &err), &err);
+    check_result(d, NULL, "merge",
+                 in->probe.merge(in->memory, total->data, state->data, &err), &err);
     if (memcmp(before, state->data, state->bytes) != 0) breach(d->outcome, "merge: it changed src");
     if (!guarded_intact(total) || !guarded_intact(state))
         breach(d->outcome, "merge: it wrote outside a state");

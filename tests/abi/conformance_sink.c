@@ -80,7 +80,7 @@ static int32_t emit(void *self, uint32_t output, int64_t n_rows, const void *dat
     if (t->stage != STAGE_ROWS) return no(t, err, "emit is called outside `rows`");
     if (!o || o->kind == SONDE_OUTPUT_SPARSE) return no(t, err, "emit to no output of rows");
     if (o->point != t->view->point) return no(t, err, "emit to an output of another point");
-    if (n_rows != t->view->n_rows) return no(t, err, "emit of another number of rows than the view's");
+    if (n_rows != t->view->n_rows) return no(t, err, "emit of more or fewer rows than the view's");
     if (t->emitted[output]++) return no(t, err, "emit twice in one call");
     if (!data) return no(t, err, "emit without data");
     if (refuses(t, err)) return 1;

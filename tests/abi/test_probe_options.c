@@ -75,7 +75,7 @@ static void refuse_tensor(sonde_status status, const char *source, const char *m
         fail_msg("nobody is named in: %s", err.message);
 }
 
-/* ---- plain values ------------------------------------------------------------------------------------ */
+/* ---- plain values ---------------------------------------------------------------------------- */
 
 static void test_defaults(void **state)
 {
@@ -130,7 +130,7 @@ static void test_selection_adds_its_points(void **state)
     sonde_probe_set_reset(&set);
 }
 
-/* ---- tensors from .npy ------------------------------------------------------------------------------- */
+/* ---- tensors from .npy ----------------------------------------------------------------------- */
 
 static void expect_npy(const char *descr, const void *data, size_t bytes, int64_t n,
                        const float *expected)
@@ -213,8 +213,8 @@ static void test_npy_refuses_hostile_files(void **state)
         {1, HEADER("'<f4'", "False", "(1,)"), SONDE_BAD_FILE, "expected 4 bytes"},
         {1, HEADER("'<f4'", "False", "()"), SONDE_USAGE, "it has 0 dimensions; expected 1 to 4"},
         {1, HEADER("'<f4'", "False", "(0,)"), SONDE_USAGE, "dimension 0 is 0"},
-        {1, HEADER("'<f4'", "False", "(2,1,1,1,1)"), SONDE_BAD_FILE, "a shape of 1 to 4 dimensions"},
-        {1, HEADER("'<f4'", "False", "(4294967296,4294967296)"), SONDE_USAGE, "their product at most"},
+        {1, HEADER("'<f4'", "False", "(2,1,1,1,1)"), SONDE_BAD_FILE, "shape of 1 to 4 dimensions"},
+        {1, HEADER("'<f4'", "False", "(4294967296,4294967296)"), SONDE_USAGE, "product at most"},
         {1, HEADER("'<f4'", "False", "(99999999999999999999999,)"), SONDE_BAD_FILE, "the shape"},
         {1, HEADER("'<f4'", "False", "(-2,)"), SONDE_BAD_FILE, "whole numbers in the shape"},
         {1, HEADER("'<f4'", "False", "(2"), SONDE_BAD_FILE, "',' or ')' in the shape"},
@@ -253,7 +253,7 @@ static void test_npy_refuses_cut_files_and_lost_values(void **state)
     refuse_tensor(SONDE_USAGE, "x.txt", "'x.txt': expected file.npy or capture.h5:/path[row]");
 }
 
-/* ---- tensors from captures ----------------------------------------------------------------------------- */
+/* ---- tensors from captures ------------------------------------------------------------------- */
 
 static void make_capture(void)
 {

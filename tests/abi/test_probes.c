@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-/* ---- the ABI is frozen: a changed number here is another major version ------------------------------ */
+/* ---- the ABI is frozen: a changed number here is another major version ----------------------- */
 
 #define AT(type, member, offset)                                                                   \
     _Static_assert(offsetof(type, member) == (offset), #type "." #member " has moved")
@@ -35,7 +35,7 @@ AT(sonde_probe_sequence, meta, 48);
 AT(sonde_probe_tensor, source, 48);
 _Static_assert(sizeof(sonde_probe_option) == 64, "tables of options have no struct_size");
 
-/* ---- fixture -------------------------------------------------------------------------------------------- */
+/* ---- fixture --------------------------------------------------------------------------------- */
 
 static sonde_model *model;
 
@@ -78,7 +78,7 @@ static void refuse(sonde_status status, const char *typed, const char *message)
     if (!strstr(err.message, message)) fail_msg("%s: no '%s' in: %s", typed, message, err.message);
 }
 
-/* ---- refused ---------------------------------------------------------------------------------------------- */
+/* ---- refused --------------------------------------------------------------------------------- */
 
 typedef struct refusal {
     sonde_status status;
@@ -95,7 +95,8 @@ static void test_load_refuses_bad_plugins(void **state)
     (void)state;
     static const refusal cases[] = {
         {SONDE_PROBE, "other_major", "other_major.so: made for probe ABI 2.7, this program speaks "
-                                     "1.0; build the plugin again with this program's sonde/probe.h"},
+                                     "1.0; build the plugin again with this program's "
+                                     "sonde/probe.h"},
         {SONDE_PROBE, "small_entry", "its entry has 16 bytes, ABI 1 needs 24"},
         {SONDE_PROBE, "empty", "it says that it holds 0 probes; expected 1 to 256"},
         {SONDE_PROBE, "gives_none", "it says that it holds 2 probes, but get(1) gives none"},
@@ -133,7 +134,7 @@ static void test_setup_refuses_bad_declarations(void **state)
 {
     (void)state;
     static const refusal cases[] = {
-        {SONDE_PROBE, "setup_fails", "probe setup_fails (instance setup_fails): no luck today?[31m"},
+        {SONDE_PROBE, "setup_fails", "setup_fails (instance setup_fails): no luck today?[31m"},
         {SONDE_PROBE, "setup_silent=s", "probe setup_silent (instance s): setup failed without a "
                                         "message"},
         {SONDE_PROBE, "setup_unended", "probe setup_unended (instance setup_unended): xxxxxxxx"},
@@ -186,7 +187,7 @@ static void test_open_refuses_what_was_typed(void **state)
         {SONDE_USAGE, "frozen:whole=0", "option whole: expected a whole number from 1 to 100, got "
                                         "'0'"},
         {SONDE_USAGE, "frozen:whole", "option whole: expected a value"},
-        {SONDE_USAGE, "frozen:number=1.5", "option number: expected a number from 0 to 1, got '1.5'"},
+        {SONDE_USAGE, "frozen:number=1.5", "expected a number from 0 to 1, got '1.5'"},
         {SONDE_USAGE, "frozen:flag=maybe", "option flag: expected yes or no, got 'maybe'"},
         {SONDE_USAGE, "frozen:choice=secnd", "expected one of first, second; got 'secnd'; did you "
                                              "mean 'second'?"},
@@ -218,7 +219,7 @@ static void test_file_with_several_probes_lists_them(void **state)
            "it holds several probes (setup_fails, setup_silent, ");
 }
 
-/* ---- opened ------------------------------------------------------------------------------------------------ */
+/* ---- opened ---------------------------------------------------------------------------------- */
 
 static void test_open_without_probes_captures(void **state)
 {
@@ -354,13 +355,14 @@ static void test_paths_of_outputs(void **state)
 {
     (void)state;
     static const char *const good[] = {"mean", "blocks.3.attn.q/mean", "a/b/c", "A_1-x"};
-    static const char *const bad[] = {"", "/", "/a", "a/", "a//b", "..", "a/../b", ".a", "a b", "a\n"};
+    static const char *const bad[] = {"",   "/",      "/a", "a/",  "a//b",
+                                      "..", "a/../b", ".a", "a b", "a\n"};
     for (size_t i = 0; i < SONDE_COUNT(good); i++) assert_true(sonde_probe_path_good(good[i]));
     for (size_t i = 0; i < SONDE_COUNT(bad); i++) assert_false(sonde_probe_path_good(bad[i]));
     assert_false(sonde_probe_path_good(NULL));
 }
 
-/* ---- listing --------------------------------------------------------------------------------------------------- */
+/* ---- listing --------------------------------------------------------------------------------- */
 
 typedef struct listed {
     int capture, steer, warned;
@@ -411,12 +413,13 @@ static void test_list_gives_each_name_once_and_warns(void **state)
     assert_int_equal(got.warned, 1);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void test_open_without_memory(void **state)
 {
     (void)state;
-    static const char *const probes[] = {"moments:points={blocks.0.attn.q,embed}", "steer:mode=scale",
+    static const char *const probes[] = {"moments:points={blocks.0.attn.q,embed}",
+                                         "steer:mode=scale",
                                          "frozen:select=blocks.1.resid_post,text=abc"};
     sonde_status status = SONDE_NO_MEMORY;
     for (long n = 0; status != SONDE_OK; n++) {

@@ -49,7 +49,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- driving ------------------------------------------------------------------------------------------ */
+/* ---- driving --------------------------------------------------------------------------------- */
 
 typedef struct results {
     char names[16][80];
@@ -96,8 +96,9 @@ static void show(const sonde_probe_instance *in, void *state, float *data, int64
         length[i] = WIDTH;
         position[i] = i;
     }
-    sonde_probe_view view = {.struct_size = sizeof view, .n_rows = n, .data = data, .offset = offset,
-                             .length = length, .position = position, .writable = in->writes};
+    sonde_probe_view view = {.struct_size = sizeof view, .n_rows = n, .data = data,
+                             .offset = offset, .length = length, .position = position,
+                             .writable = in->writes};
     sonde_probe_sink sink = {.struct_size = sizeof sink};
     sonde_probe_error err = {{0}};
     if (in->probe.rows(in->memory, state, &view, &sink, &err) != 0) fail_msg("%s", err.message);
@@ -126,7 +127,7 @@ static void moments_of(int sequences, results *r)
     sonde_probe_set_reset(&set);
 }
 
-/* ---- moments -------------------------------------------------------------------------------------------- */
+/* ---- moments --------------------------------------------------------------------------------- */
 
 /* Welford's and Chan's formulas in fp64 stay within a few units of 2^-53 per row added: 60 rows. */
 static void near(double got, double expected, const char *what, int channel)
@@ -194,7 +195,7 @@ static void test_moments_of_nothing_and_of_nan(void **state)
     assert_true(isfinite(table(&r, "blocks.1.resid_post/max")[7]) != 0);
 }
 
-/* ---- steer ------------------------------------------------------------------------------------------------ */
+/* ---- steer ----------------------------------------------------------------------------------- */
 
 static void steer(const char *options, float out[ROWS][WIDTH])
 {

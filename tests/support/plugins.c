@@ -38,7 +38,8 @@ sonde_model *test_model_shape(const char *name)
     sonde_model *model = NULL;
     sonde_error err = {0};
     snprintf(path, sizeof path, "tests/goldens/families/%s", name);
-    if (sonde_model_open(path, &(sonde_model_options){.shape_only = true}, &model, &err) != SONDE_OK)
+    sonde_model_options options = {.shape_only = true};
+    if (sonde_model_open(path, &options, &model, &err) != SONDE_OK)
         fail_msg("%s", err.message);
     return model;
 }

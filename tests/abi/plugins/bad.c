@@ -28,7 +28,7 @@ static int32_t declare(bad *b, sonde_probe_setup *s, sonde_probe_error *err, son
     return s->host->declare(s->host->self, &o, &b->output, err);
 }
 
-/* ---- setup ------------------------------------------------------------------------------------------ */
+/* ---- setup ----------------------------------------------------------------------------------- */
 
 #define SETUP(name)                                                                                \
     static int32_t name(void *instance, sonde_probe_setup *s, sonde_probe_error *err)
@@ -72,7 +72,7 @@ SETUP(access_write)
 }
 SETUP(access_odd) { (void)instance; return s->host->access(s->host->self, 0, 12, err); }
 
-/* ---- rows, merge, finish ---------------------------------------------------------------------------- */
+/* ---- rows, merge, finish --------------------------------------------------------------------- */
 
 #define ROWS(name)                                                                                 \
     static int32_t name(void *instance, void *state, const sonde_probe_view *view,                 \
@@ -84,7 +84,12 @@ ROWS(rows_fail)
     (void)instance, (void)state, (void)sink;
     return view->position[0] < 3 ? 0 : fail(err, "position 3 is one too many");
 }
-ROWS(rows_scribble) { (void)instance, (void)state, (void)sink, (void)err; view->data[view->offset[0]] = 1; return 0; }
+ROWS(rows_scribble)
+{
+    (void)instance, (void)state, (void)sink, (void)err;
+    view->data[view->offset[0]] = 1;
+    return 0;
+}
 ROWS(rows_outside)
 {
     (void)instance, (void)state, (void)sink, (void)err;
@@ -116,7 +121,12 @@ ROWS(rows_swallow)
     if (view->point == 0) sink->emit(sink->self, b->output, view->n_rows, zero, NULL, err);
     return 0;
 }
-ROWS(rows_overrun) { (void)instance, (void)view, (void)sink, (void)err; memset(state, 1, 9); return 0; }
+ROWS(rows_overrun)
+{
+    (void)instance, (void)view, (void)sink, (void)err;
+    memset(state, 1, 9);
+    return 0;
+}
 
 static int32_t merge_none(void *instance, void *dst, const void *src, sonde_probe_error *err)
 {
@@ -137,7 +147,7 @@ static void reset(void *instance)
     bad_resets++;
 }
 
-/* ---- descriptors -------------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 #define BAD(n, ...)                                                                                \
     {.struct_size = sizeof(sonde_probe), .name = n, .version = "1", .help = "bad",                 \

@@ -1,7 +1,7 @@
 /*
- * frozen_v1.c - a plugin as it was written for ABI 1.0, with the header as it was then. Neither this
- * file nor frozen_probe_v1.h is ever brought up to date: as long as the major version is 1, the host
- * must load and run what they make.
+ * frozen_v1.c - a plugin as it was written for ABI 1.0, with the header as it was then. Neither
+ * this file nor frozen_probe_v1.h is ever brought up to date: as long as the major version is 1,
+ * the host must load and run what they make.
  */
 #include "frozen_probe_v1.h"
 
@@ -25,13 +25,13 @@ static const char *const choices[] = {"first", "second", NULL};
 static const sonde_probe_option options[] = {
     {"flag", "a flag", SONDE_PROBE_OPTION_FLAG, 0, offsetof(frozen, flag), NULL, 0, 0, NULL},
     {"whole", "a number", SONDE_PROBE_OPTION_INT, 0, offsetof(frozen, whole), "7", 1, 100, NULL},
-    {"number", "a number", SONDE_PROBE_OPTION_FLOAT, 0, offsetof(frozen, number), "0.5", 0, 1, NULL},
+    {"number", "a share", SONDE_PROBE_OPTION_FLOAT, 0, offsetof(frozen, number), "0.5", 0, 1, NULL},
     {"text", "a text", SONDE_PROBE_OPTION_TEXT, 0, offsetof(frozen, text), NULL, 0, 0, NULL},
     {"choice", "one of two", SONDE_PROBE_OPTION_CHOICE, 0, offsetof(frozen, choice), "second", 0, 0,
      choices},
     {"select", "points", SONDE_PROBE_OPTION_SELECTION, 0, offsetof(frozen, selection), NULL, 0, 0,
      NULL},
-    {"tensor", "a tensor", SONDE_PROBE_OPTION_TENSOR, 0, offsetof(frozen, tensor), NULL, 0, 0, NULL},
+    {"tensor", "values", SONDE_PROBE_OPTION_TENSOR, 0, offsetof(frozen, tensor), NULL, 0, 0, NULL},
     {NULL, NULL, 0, 0, 0, NULL, 0, 0, NULL},
 };
 
@@ -120,8 +120,8 @@ static int32_t state_load(void *instance, void *state, const void *in, uint64_t 
 }
 
 static const sonde_probe probe = {
-    sizeof probe, 0,  "frozen", "1.0", "a plugin of ABI 1.0", "blocks.0.*", options, sizeof(frozen),
-    setup,        rows, done,     merge, finish,                NULL,         state_save, state_load,
+    sizeof probe, 0,      "frozen", "1.0", "a plugin of ABI 1.0", "blocks.0.*",
+    options,      sizeof(frozen), setup, rows, done, merge, finish, NULL, state_save, state_load,
 };
 
 static const sonde_probe *get(uint32_t index)
