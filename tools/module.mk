@@ -29,7 +29,8 @@ check-deps:
 ## metrics: the longest functions and files, repeated lines
 metrics:
 	@$(PYTHON) tools/metrics.py
-## format: rewrites the C files as .clang-format says
+## format: puts changed lines into the style of .clang-format (SINCE=HEAD; tables keep their shape)
+SINCE ?= HEAD
 format:
 	@$(DEPS) format
-	@git ls-files '*.c' '*.h' | grep -v unicode_tables | xargs clang-format -i --style=file
+	@git clang-format --style file --extensions c,h -f $(SINCE) || [ $$? -eq 1 ]
