@@ -19,16 +19,28 @@ size_t sonde_codec_bound(sonde_codec codec, size_t bytes)
     return codec == SONDE_CODEC_RAW ? bytes : bytes + bytes / 4 + 65536;
 }
 
+/* The first `n` elements into planes of `stride` bytes. */
+static void shuffle_planes(const uint8_t *data, size_t n, size_t element_bytes, size_t stride,
+                           uint8_t *out)
+{
+    if (element_bytes == 2) {
+        for (size_t i = 0; i < n; i++) {
+            out[i] = data[2 * i];
+            out[stride + i] = data[2 * i + 1];
+        }
+    } else if (element_bytes == 4) {
+        for (size_t i = 0; i < n; i++)
+            for (size_t b = 0; b < 4; b++) out[b * stride + i] = data[4 * i + b];
+    } else {
+        for (size_t b = 0; b < element_bytes; b++)
+            for (size_t i = 0; i < n; i++) out[b * stride + i] = data[i * element_bytes + b];
+    }
+}
+
 void sonde_shuffle(const uint8_t *data, size_t bytes, size_t element_bytes, uint8_t *out)
 {
     size_t n = bytes / element_bytes;
-    if (element_bytes == 2) {
-        for (size_t i = 0; i < n; i++) out[i] = data[2 * i];
-        for (size_t i = 0; i < n; i++) out[n + i] = data[2 * i + 1];
-    } else {
-        for (size_t b = 0; b < element_bytes; b++)
-            for (size_t i = 0; i < n; i++) out[b * n + i] = data[i * element_bytes + b];
-    }
+    shuffle_planes(data, n, element_bytes, n, out);
     memcpy(out + n * element_bytes, data + n * element_bytes, bytes - n * element_bytes);
 }
 
@@ -280,7 +292,8 @@ static bool is_constant(const uint8_t *plane, size_t n)
     return n > 1 && memcmp(plane, plane + 1, n - 1) == 0;
 }
 
-static void put_plane(bit_writer *w, const uint8_t *plane, size_t n, bool last)
+/* `n` bytes as one block or, stored, a few. */
+static void put_bytes(bit_writer *w, const uint8_t *plane, size_t n, bool last)
 {
     uint32_t counts[256];
     if (is_constant(plane, n)) {
@@ -292,19 +305,37 @@ static void put_plane(bit_writer *w, const uint8_t *plane, size_t n, bool last)
     else put_huffman(w, plane, n, counts, last);
 }
 
-size_t sonde_deflate_encode(const uint8_t *data, size_t bytes, size_t element_bytes,
+/* A plane whose bytes from `filled` on are zeros. */
+static void put_plane(bit_writer *w, const uint8_t *plane, size_t filled, size_t n, bool last)
+{
+    if (filled > 0) put_bytes(w, plane, filled, last && filled == n);
+    if (filled < n) put_run(w, 0, n - filled, last);
+}
+
+/* Adler-32 of what was summed so far and `n` zeros behind it. */
+static uint32_t adler_zeros(uint32_t sum, size_t n)
+{
+    uint32_t a = sum & 0xFFFFu, b = sum >> 16;
+    b = (uint32_t)((b + (uint64_t)(n % 65521) * a) % 65521);
+    return b << 16 | a;
+}
+
+size_t sonde_deflate_encode(const uint8_t *data, size_t bytes, size_t filled, size_t element_bytes,
                             uint8_t *scratch, uint8_t *out)
 {
-    size_t n = bytes / element_bytes;
-    if (n == 0 || n * element_bytes != bytes) return 0;
-    sonde_shuffle(data, bytes, element_bytes, scratch);
+    size_t n = bytes / element_bytes, n_filled = filled / element_bytes;
+    if (n == 0 || n * element_bytes != bytes || n_filled * element_bytes != filled) return 0;
+    shuffle_planes(data, n_filled, element_bytes, n, scratch);
     bit_writer w = {.out = out};
+    uint32_t sum = 1;
     *w.out++ = 0x78;
     *w.out++ = 0x01;
-    for (size_t plane = 0; plane < element_bytes; plane++)
-        put_plane(&w, scratch + plane * n, n, plane + 1 == element_bytes);
+    for (size_t plane = 0; plane < element_bytes; plane++) {
+        put_plane(&w, scratch + plane * n, n_filled, n, plane + 1 == element_bytes);
+        sum = libdeflate_adler32(sum, scratch + plane * n, n_filled);
+        sum = adler_zeros(sum, n - n_filled);
+    }
     align_byte(&w);
-    uint32_t sum = libdeflate_adler32(1, scratch, bytes);
     for (int shift = 24; shift >= 0; shift -= 8) *w.out++ = (uint8_t)(sum >> shift);
     size_t length = (size_t)(w.out - out);
     return (double)length >= 0.98 * (double)bytes ? 0 : length;

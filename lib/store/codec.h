@@ -10,9 +10,10 @@
 size_t sonde_codec_bound(sonde_codec codec, size_t bytes);
 /* Planar deflate of `bytes` of elements of `element_bytes`: byte-shuffled planes as one RFC 1950
  * stream (planes of high entropy stored, constant ones as a run, others literal-only dynamic
- * Huffman). `scratch` holds `bytes`. Returns the length; 0 when it would be 98 % or more of `bytes`
- * (store the chunk raw). */
-size_t sonde_deflate_encode(const uint8_t *data, size_t bytes, size_t element_bytes,
+ * Huffman). Only the first `filled` bytes of `data` are read: the rest counts as zeros. `scratch`
+ * holds `bytes`, `out` sonde_codec_bound. Returns the length; 0 when it would be 98 % or more of
+ * `bytes` (store the chunk raw). */
+size_t sonde_deflate_encode(const uint8_t *data, size_t bytes, size_t filled, size_t element_bytes,
                             uint8_t *scratch, uint8_t *out);
 /* Byte-shuffle as HDF5's filter 2 does it (a tail that is no whole element is copied). */
 void sonde_shuffle(const uint8_t *data, size_t bytes, size_t element_bytes, uint8_t *out);

@@ -30,6 +30,17 @@ static hid_t small_float(size_t exponent_bits, size_t bias)
     return type;
 }
 
+/* As h5py stores bool. */
+static hid_t bool_type(void)
+{
+    hid_t type = H5Tenum_create(H5T_STD_I8LE);
+    int8_t value = 0;
+    H5Tenum_insert(type, "FALSE", &value);
+    value = 1;
+    H5Tenum_insert(type, "TRUE", &value);
+    return type;
+}
+
 hid_t sonde_h5_type(sonde_dtype dtype)
 {
     switch (dtype) {
@@ -45,6 +56,7 @@ hid_t sonde_h5_type(sonde_dtype dtype)
     case SONDE_DTYPE_U32: return H5Tcopy(H5T_STD_U32LE);
     case SONDE_DTYPE_I64: return H5Tcopy(H5T_STD_I64LE);
     case SONDE_DTYPE_U64: return H5Tcopy(H5T_STD_U64LE);
+    case SONDE_DTYPE_BOOL: return bool_type();
     default: return H5I_INVALID_HID;
     }
 }
@@ -94,7 +106,8 @@ static bool put_attribute(hid_t object, const char *name, hid_t type, hid_t spac
 {
     if (H5Aexists(object, name) > 0) H5Adelete(object, name);
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool good = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
+    bool good = attribute >= 0 &&
+                (H5Sget_simple_extent_npoints(space) == 0 || H5Awrite(attribute, type, value) >= 0);
     if (attribute >= 0) H5Aclose(attribute);
     H5Sclose(space);
     return good;
@@ -116,6 +129,16 @@ bool sonde_h5_put_int(hid_t object, const char *name, int64_t value)
 bool sonde_h5_put_float(hid_t object, const char *name, double value)
 {
     return put_attribute(object, name, H5T_IEEE_F64LE, H5Screate(H5S_SCALAR), &value);
+}
+
+bool sonde_h5_put_array(hid_t object, const char *name, sonde_dtype dtype, int64_t count,
+                        const void *values)
+{
+    hsize_t dims[1] = {(hsize_t)count};
+    hid_t type = sonde_h5_type(dtype);
+    bool good = type >= 0 && put_attribute(object, name, type, H5Screate_simple(1, dims, NULL), values);
+    if (type >= 0) H5Tclose(type);
+    return good;
 }
 
 bool sonde_h5_put_texts(hid_t object, const char *name, const char *const *values, int64_t count)
@@ -141,6 +164,21 @@ bool sonde_h5_put_texts(hid_t object, const char *name, const char *const *value
     H5Tclose(type);
     sonde_free(flat);
     return good;
+}
+
+/* The high-level library wants these texts in ASCII and with their NUL. */
+static bool put_c_string(hid_t object, const char *name, const char *value)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, strlen(value) + 1);
+    bool good = put_attribute(object, name, type, H5Screate(H5S_SCALAR), value);
+    H5Tclose(type);
+    return good;
+}
+
+bool sonde_h5_make_scale(hid_t dataset, const char *name)
+{
+    return put_c_string(dataset, "CLASS", "DIMENSION_SCALE") && put_c_string(dataset, "NAME", name);
 }
 
 char *sonde_h5_get_text(hid_t object, const char *name)

@@ -11,7 +11,7 @@
 
 void sonde_h5_lock(void);
 void sonde_h5_unlock(void);
-/* HDF5 type of a stored element (BF16 as a 2-byte float); close with H5Tclose. */
+/* HDF5 type of a stored element (BF16 as a 2-byte float, BOOL as h5py's enum); close with H5Tclose. */
 hid_t sonde_h5_type(sonde_dtype dtype);
 /* The dtype of a file's type, or NONE. */
 sonde_dtype sonde_h5_dtype(hid_t type);
@@ -20,6 +20,11 @@ bool sonde_h5_put_text(hid_t object, const char *name, const char *value);
 bool sonde_h5_put_int(hid_t object, const char *name, int64_t value);
 bool sonde_h5_put_float(hid_t object, const char *name, double value);
 bool sonde_h5_put_texts(hid_t object, const char *name, const char *const *values, int64_t count);
+/* A list of numbers. */
+bool sonde_h5_put_array(hid_t object, const char *name, sonde_dtype dtype, int64_t count,
+                        const void *values);
+/* Marks a dataset as a dimension scale, as H5DSset_scale does. */
+bool sonde_h5_make_scale(hid_t dataset, const char *name);
 /* Reads a scalar text attribute (fixed or variable length) into given memory, or NULL. */
 char *sonde_h5_get_text(hid_t object, const char *name);
 bool sonde_h5_get_int(hid_t object, const char *name, int64_t *value);

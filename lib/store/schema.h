@@ -16,9 +16,13 @@
  *                                           under its final name
  *   sonde_schema_destroy, sonde_store_destroy
  *
- * After a failure of the disk: put and add_sequence return it; sonde_schema_safe_rows says how many
- * leading rows every point still has; write what describes them (vocab, texts, tables are allowed,
- * there is room kept for them) and seal with complete = false and that many rows and sequences.
+ * All declarations come before the first put.
+ *
+ * After a failure, of the disk or of anything else: put and add_sequence return the store's;
+ * sonde_schema_safe_rows says how many leading rows and sequences the file still has; write what
+ * describes them (vocab, texts, tables) and seal with complete = false and that many rows and
+ * sequences. Room in the file is kept for /rows, /sequences, offsets, metadata and the vocabulary,
+ * by what was put; for tables of probes and long texts, say so (sonde_store_reserve).
  *
  * Hard links, lists of points, attributes of one's own: store.h works beside this header; objects
  * are named as in FORMAT.md ("activations/<name>", "probes/<instance>").
@@ -60,21 +64,22 @@ typedef struct sonde_schema_point {
     bool ragged;            /* flat values, row offsets, first keys */
     int32_t n_dims;         /* dense: of one row, 0 for one number */
     int64_t shape[4];       /* ragged: shape[0] heads, heads slowest in a row */
-    bool rowmap;            /* keeps other rows than /rows: put_rowmap tells which */
+    bool rowmap;            /* keeps other rows than /rows: put_rowmap tells which, rising */
     const char *parts;      /* selected parts as typed ("[0,4]"); NULL: whole rows */
 } sonde_schema_point;
 
-/* Number of the point in *point, from 0 in order of the calls (execution order). */
+/* Number of the point in *point, from 0 in order of the calls (execution order). The name has no
+ * slash. Everything in the spec is borrowed. */
 sonde_status sonde_schema_add_point(sonde_schema *schema, const sonde_schema_point *spec,
                                     int32_t *point, sonde_error *err);
 /* A second name of a point's data (resid_pre of a block is resid_post of the one before). It takes
- * its place in the order here; attributes are those of the first name. */
+ * its place in the order here, and its row map; attributes are those of the first name. */
 sonde_status sonde_schema_link_point(sonde_schema *schema, int32_t point, const char *name,
                                      sonde_error *err);
 /* Dense rows [first_row, first_row + n): [n, ...shape] of the stored dtype. [any thread] */
 sonde_status sonde_schema_put(sonde_schema *schema, int32_t point, int64_t first_row, int64_t n,
                               const void *data, sonde_error *err);
-/* Ragged rows: offsets[i] .. offsets[i + 1] are the flat elements of row first_row + i in the whole
+/* Ragged rows (not for dense points): offsets[i] .. offsets[i + 1] are the flat elements of row first_row + i in the whole
  * dataset (n + 1 values); first_key [n]; data holds offsets[n] - offsets[0] elements. [any thread] */
 sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t point, int64_t first_row,
                                      int64_t n, const uint64_t *offsets, const uint32_t *first_key,
@@ -95,11 +100,16 @@ typedef struct sonde_schema_rows {
 /* [any thread] */
 sonde_status sonde_schema_put_rows(sonde_schema *schema, int64_t first_row, int64_t n,
                                    const sonde_schema_rows *rows, sonde_error *err);
-/* A further column of /rows ("entropy" F32, "rank" U32); filled with sonde_store_put by its id. */
+/* A further column of /rows ("entropy" F32, "rank" I32); every row of it must be filled, with
+ * sonde_store_put by its id. */
 sonde_status sonde_schema_add_column(sonde_schema *schema, const char *name, sonde_dtype dtype,
                                      int32_t *id, sonde_error *err);
 /* Rows that a probe emits, /probes/<instance>/<name> [rows, ...shape]; as many as `point` has
- * (-1: as /rows; -2: a length of its own, the highest row put). Filled by sonde_store_put. */
+ * (-1: as /rows; -2: a length of its own, the highest row put). Filled by sonde_store_put.
+ * Datasets of own length belong together when they are called "<x>/data", "<x>/sequence",
+ * "<x>/position", or "<x>" and "<x>_row": they are cut to one length, and when a file is sealed
+ * with fewer rows than were put, to the rows ("_row", U64, rising) or sequences ("/sequence", U64
+ * input indices, rising) that are left. */
 sonde_status sonde_schema_add_rows(sonde_schema *schema, const char *instance, const char *name,
                                    int32_t point, sonde_dtype dtype, int32_t n_dims,
                                    const int64_t *shape, int32_t *id, sonde_error *err);
@@ -131,8 +141,9 @@ typedef struct sonde_schema_sequence {
     const uint32_t *text_start, *text_end; /* [n_tokens] bytes in text; NULL: 0 */
     const json_t *meta;     /* object: metadata of the prompt; NULL: none */
 } sonde_schema_sequence;
-/* The next entry of /sequences. Metadata is kept in memory until the seal, where the types of its
- * columns are known. [one thread at a time per object] */
+/* The next entry of /sequences, in order of input index and of row_start. Metadata is kept in memory
+ * until the seal, where the types of its columns are known: about 13 bytes a number, 9 and the text
+ * a text. [one thread at a time per object] */
 sonde_status sonde_schema_add_sequence(sonde_schema *schema, const sonde_schema_sequence *sequence,
                                        sonde_error *err);
 
@@ -145,7 +156,8 @@ sonde_status sonde_schema_write_vocab(sonde_schema *schema, sonde_schema_piece *
                                       sonde_error *err);
 sonde_status sonde_schema_see_token(sonde_schema *schema, uint32_t token, sonde_error *err);
 
-/* JSON texts: /manifest, /run, /interventions. `name` without the slash. */
+/* JSON texts: /manifest, /run, /interventions. `name` without the slash. Their XXH3-128 goes into
+ * the attribute xxh3_128. */
 sonde_status sonde_schema_write_text(sonde_schema *schema, const char *name, const char *json,
                                      size_t bytes, sonde_error *err);
 
@@ -164,14 +176,18 @@ sonde_status sonde_schema_write_table(sonde_schema *schema, const char *instance
                                       sonde_dtype dtype, int32_t n_dims, const int64_t *dims,
                                       const void *data, sonde_error *err);
 
-/* Waits until nothing is queued. Leading rows that /rows and every point without a row map can be
- * sealed with, and leading sequences; less than what was put only after a failure. */
+/* No row will be put any more: writes what is open (after a failure: only what describes rows) and
+ * waits. Then *sequences is how many leading sequences have all of their rows in every dataset, and
+ * *rows how many rows those are (or, where no sequence was ever added, the leading rows that every
+ * dataset has): less than what was put only after a failure. */
 sonde_status sonde_schema_safe_rows(sonde_schema *schema, int64_t *rows, int64_t *sequences,
                                     sonde_error *err);
 /* Seals with the first `rows` rows of /rows and of every point without a row map, and the first
- * `sequences` entries of /sequences (-1: all that were put). Points with a row map keep those of
- * their rows that lie below `rows`. Returns the first failure of the store; the file is sealed all
- * the same where that was possible (sonde_store_is_sealed). */
+ * `sequences` entries of /sequences (-1: all that were put; never more than the file has). Points
+ * with a row map keep those of their rows that lie below `rows`. Returns the first failure of the
+ * store; the file is sealed all the same where that was possible (sonde_store_is_sealed).
+ * A complete seal checks that nothing is missing: INTERNAL names a dataset with a hole or of another
+ * length than /rows, and the file is sealed with complete = 0. */
 sonde_status sonde_schema_seal(sonde_schema *schema, bool complete, int64_t rows, int64_t sequences,
                                sonde_error *err);
 

@@ -7,10 +7,15 @@
  * dataset exactly once, already in the stored element type. A put copies rows into open chunks; a
  * full chunk goes to a codec thread and from there to the one thread that calls HDF5. When too many
  * bytes wait for codec or disk, put waits: that is the back-pressure. Open (partly filled) chunks
- * never wait. The first failure of a codec or of the disk is kept and returned by every later call;
- * what was written before it can still be sealed.
+ * never wait.
  *
- * Put and queries: [any thread]. create, declare, seal, destroy: [one thread at a time per object].
+ * Failure. The first failure of a codec or of the disk is kept and returned by every later put.
+ * What was written before it can still be sealed: before every write the room left is checked, so
+ * that what describes the file (datasets with keep_room, attributes, whole datasets, the chunk log)
+ * still finds its place. finish, whole_rows and read then say and show what there is.
+ *
+ * Put, write, attributes and queries: [any thread]. create, declare, finish, seal, destroy:
+ * [one thread at a time per object].
  */
 #ifndef SONDE_STORE_H
 #define SONDE_STORE_H
@@ -27,27 +32,35 @@ typedef enum sonde_codec {
 typedef struct sonde_store_options {
     const char *path;       /* final name; "<path>.part" is written */
     bool overwrite;         /* replace an existing file when sealing */
-    int32_t codec_threads;  /* >= 1; 0: encode in the calling thread of put */
+    int32_t codec_threads;  /* 1 to 16; 0: 1 */
     uint64_t queue_bytes;   /* bytes allowed to wait for codec and disk; 0: 64 MiB */
-    bool no_sync;           /* skip fsync at seal (benchmarks) */
+    bool no_sync;           /* skip fsync at seal (benchmarks, tests) */
 } sonde_store_options;
 
-/* EXISTS when the output (or its .part) is there and overwrite is not set; IO when unwritable.
- * Given to the caller. */
+/* EXISTS when the output (or its .part) is there and overwrite is not set, or when another process
+ * writes it; IO or DISK_FULL when unwritable. Given to the caller. */
 sonde_status sonde_store_create(const sonde_store_options *options, sonde_store **store,
                                 sonde_error *err);
 
-/* --- attributes: on "/" , a group or a dataset; encoding as FORMAT.md says ----------------------- */
+/* --- attributes: on "/", a group (made when missing) or a dataset; encoding as FORMAT.md says ------ */
+/* A text above 60,000 bytes becomes a text dataset "<object>/<name>". */
 sonde_status sonde_store_attr_text(sonde_store *store, const char *object, const char *name,
                                    const char *value, sonde_error *err);
 sonde_status sonde_store_attr_int(sonde_store *store, const char *object, const char *name,
                                   int64_t value, sonde_error *err);
 sonde_status sonde_store_attr_float(sonde_store *store, const char *object, const char *name,
                                     double value, sonde_error *err);
-/* A list of texts as a fixed-length string array attribute (or, when it would pass 60 KB, a
- * dataset named "<object>/<name>"). */
+/* A list of texts as a fixed-length string array attribute (or, when it would pass 60,000 bytes, a
+ * dataset named "<object>/<name>"); an empty list has no elements. */
 sonde_status sonde_store_attr_texts(sonde_store *store, const char *object, const char *name,
                                     const char *const *values, int64_t count, sonde_error *err);
+/* A list of numbers. */
+sonde_status sonde_store_attr_array(sonde_store *store, const char *object, const char *name,
+                                    sonde_dtype dtype, int64_t count, const void *values,
+                                    sonde_error *err);
+/* Marks a dataset as an HDF5 dimension scale. */
+sonde_status sonde_store_make_scale(sonde_store *store, const char *object, const char *name,
+                                    sonde_error *err);
 
 /* --- datasets that grow by rows ------------------------------------------------------------------- */
 
@@ -59,23 +72,35 @@ typedef struct sonde_dataset_spec {
     int64_t shape[SONDE_STORE_MAX_DIMS];
     sonde_codec codec;
     int64_t chunk_rows;      /* 0: chosen from the target */
-    int64_t chunk_target_bytes; /* 0: 1 MiB for activations */
+    int64_t chunk_target_bytes; /* 0: 1 MiB */
+    bool keep_room;          /* small, and needed to understand the file: still written when the disk is
+                                full, because room is kept for what was put */
 } sonde_dataset_spec;
-/* Declares a dataset; its id (>= 0) is given in *id. */
+/* Declares a dataset; its id is given in *id: 0, 1, ... in order of the calls. */
 sonde_status sonde_store_declare(sonde_store *store, const sonde_dataset_spec *spec, int32_t *id,
                                  sonde_error *err);
 /* A second name (hard link) of a declared dataset, as resid_pre(i+1) is of resid_post(i). */
 sonde_status sonde_store_link(sonde_store *store, int32_t id, const char *path, sonde_error *err);
-/* Copies rows [first_row, first_row + n_rows) (stored dtype, packed) in. */
+/* A second name of any object. */
+sonde_status sonde_store_link_path(sonde_store *store, const char *from, const char *path,
+                                   sonde_error *err);
+/* Copies rows [first_row, first_row + n_rows) (stored dtype, packed) in. INTERNAL when one of them
+ * was put before. */
 sonde_status sonde_store_put(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
                              const void *rows, sonde_error *err);
-/* Writes a whole small dataset at once (manifest, vocabulary, probe tables); dims slowest first. */
+/* Writes a whole small dataset at once (vocabulary, probe tables); dims slowest first, at most 8. BOOL
+ * is the enum that h5py reads as bool. */
 sonde_status sonde_store_write(sonde_store *store, const char *path, sonde_dtype dtype,
                                int32_t n_dims, const int64_t *dims, const void *data,
                                sonde_error *err);
 /* Writes a text as a scalar fixed-length UTF-8 string dataset (JSON of /manifest, /run). */
 sonde_status sonde_store_write_text(sonde_store *store, const char *path, const char *text,
                                     size_t bytes, sonde_error *err);
+/* Writes `count` texts of `width` bytes each, padded with NUL, as fixed-length UTF-8 strings. */
+sonde_status sonde_store_write_strings(sonde_store *store, const char *path, int64_t count,
+                                       size_t width, const char *texts, sonde_error *err);
+/* Keeps room in the file for so many bytes more, which will be written at the end. */
+void sonde_store_reserve(sonde_store *store, uint64_t bytes);
 
 /* --- state ------------------------------------------------------------------------------------------ */
 
@@ -89,10 +114,25 @@ void sonde_store_stats_get(sonde_store *store, sonde_store_stats *stats);
 /* The first failure so far (OK: none). */
 sonde_status sonde_store_failure(sonde_store *store, sonde_error *err);
 
-/* Flushes open chunks, trims extents to `rows` of each dataset (rows[id]; NULL: highest row put + 1),
- * writes /chunklog and the attributes sealed = 1 and complete, closes, fsyncs, renames. After a
- * failed write it still seals what holds (rows before the first hole of each dataset are the
- * caller's to give) and returns that first failure. */
+/* No more rows will be put: writes what is open (after a failure: of datasets with keep_room) and
+ * waits until nothing is queued. Later puts fail. Seal does it too. */
+void sonde_store_finish(sonde_store *store);
+int32_t sonde_store_count(const sonde_store *store); /* declared datasets */
+const char *sonde_store_path_of(const sonde_store *store, int32_t id);
+int64_t sonde_store_rows_put(sonde_store *store, int32_t id); /* highest row put + 1 */
+/* After finish: leading rows of a dataset that are in the file, up to the first that is missing. */
+int64_t sonde_store_whole_rows(sonde_store *store, int32_t id);
+/* After finish: the first dataset that has rows missing below its highest; -1: none. */
+int32_t sonde_store_first_hole(sonde_store *store);
+/* After finish: reads whole rows back, [n_rows] of the stored dtype. */
+sonde_status sonde_store_read(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
+                              void *rows, sonde_error *err);
+
+/* Finishes, cuts each dataset to `rows[id]` (NULL, or -1: highest row put + 1; never more than
+ * whole_rows after a failure), writes /chunklog and the attributes sealed = 1 and complete, closes,
+ * fsyncs, renames, fsyncs the folder. After a failure it seals what holds, with complete = 0, and
+ * returns that first failure (is_sealed says whether there is a file). EXISTS when the output
+ * appeared meanwhile and overwrite is not set; then the .part file stays. */
 sonde_status sonde_store_seal(sonde_store *store, bool complete, const int64_t *rows,
                               sonde_error *err);
 /* Is the file under its final name? */
