@@ -32,23 +32,31 @@ static void fill_plane(plane_kind kind, uint32_t seed, uint8_t *data, size_t n,
     }
 }
 
-static void check(const uint8_t *data, size_t bytes, size_t element_bytes)
+/* What is decoded are the first `filled` bytes, and zeros. */
+static void check_filled(const uint8_t *data, size_t bytes, size_t filled, size_t element_bytes)
 {
     static uint8_t scratch[MOST_BYTES], encoded[2 * MOST_BYTES + 65536], shuffled[MOST_BYTES];
-    static uint8_t plain[MOST_BYTES];
-    size_t n = sonde_deflate_encode(data, bytes, element_bytes, scratch, encoded);
+    static uint8_t plain[MOST_BYTES], zeros[MOST_BYTES];
+    size_t n = sonde_deflate_encode(data, bytes, filled, element_bytes, scratch, encoded);
     if (n == 0) return;
     struct libdeflate_decompressor *inflate = libdeflate_alloc_decompressor();
     assert_int_equal(libdeflate_zlib_decompress(inflate, encoded, n, shuffled, bytes, NULL),
                      LIBDEFLATE_SUCCESS);
     libdeflate_free_decompressor(inflate);
     sonde_unshuffle(shuffled, bytes, element_bytes, plain);
-    assert_memory_equal(plain, data, bytes);
+    assert_memory_equal(plain, data, filled);
+    assert_memory_equal(plain + filled, zeros, bytes - filled);
     uLongf length = sizeof shuffled;
     assert_int_equal(uncompress(shuffled, &length, encoded, (uLong)n), Z_OK);
     assert_int_equal(length, bytes);
     sonde_unshuffle(shuffled, bytes, element_bytes, plain);
-    assert_memory_equal(plain, data, bytes);
+    assert_memory_equal(plain, data, filled);
+    assert_memory_equal(plain + filled, zeros, bytes - filled);
+}
+
+static void check(const uint8_t *data, size_t bytes, size_t element_bytes)
+{
+    check_filled(data, bytes, bytes, element_bytes);
 }
 
 static void test_every_sequence_of_planes(void **state)
@@ -78,11 +86,26 @@ static void test_short_and_constant_planes(void **state)
         }
 }
 
+static void test_what_is_not_filled_counts_as_zeros(void **state)
+{
+    (void)state;
+    static uint8_t data[MOST_BYTES];
+    for (size_t n = 1000; n <= MOST_ELEMENTS; n += 500)
+        for (int kinds = 0; kinds < 9; kinds++)
+            for (size_t filled = 0; filled <= n; filled += n / 7) {
+                memset(data, 0xAA, sizeof data);
+                fill_plane((plane_kind)(kinds % 3), (uint32_t)n, data, filled, 2);
+                fill_plane((plane_kind)(kinds / 3), (uint32_t)n + 1, data + 1, filled, 2);
+                check_filled(data, 2 * n, 2 * filled, 2);
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_sequence_of_planes),
         cmocka_unit_test(test_short_and_constant_planes),
+        cmocka_unit_test(test_what_is_not_filled_counts_as_zeros),
     };
     return cmocka_run_group_tests_name("codec, planes", tests, NULL, NULL);
 }
