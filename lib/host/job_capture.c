@@ -152,20 +152,27 @@ static sonde_status run_capture(sonde_job_run *run, const char *output, sonde_er
     return seal_whole(run, err);
 }
 
+sonde_status sonde_job_run_capture(sonde_job_run *run, const char *output,
+                                   sonde_job_summary *summary, sonde_error *err)
+{
+    run->begin_ns = sonde_now_ns();
+    *summary = (sonde_job_summary){0};
+    sonde_status status = run_capture(run, output, err);
+    bool keep = status != SONDE_OK && status != SONDE_NOTHING && run->started;
+    bool sealed = status == SONDE_OK || (keep && seal_partial(run, status));
+    if (keep) say_what_is_left(run, output, sealed, err);
+    sonde_job_run_summary(run, summary);
+    summary->sealed = sealed;
+    summary->complete = status == SONDE_OK;
+    sonde_job_run_close(run);
+    sonde_schema_destroy(&run->schema);
+    sonde_store_destroy(&run->store, true);
+    return status;
+}
+
 sonde_status sonde_job_capture(sonde_job *job, const char *output, const sonde_job_watch *watch,
                                sonde_job_summary *summary, sonde_error *err)
 {
-    sonde_job_run run = {.job = job, .watch = watch, .begin_ns = sonde_now_ns()};
-    *summary = (sonde_job_summary){0};
-    sonde_status status = run_capture(&run, output, err);
-    bool keep = status != SONDE_OK && status != SONDE_NOTHING && run.started;
-    bool sealed = status == SONDE_OK || (keep && seal_partial(&run, status));
-    if (keep) say_what_is_left(&run, output, sealed, err);
-    sonde_job_run_summary(&run, summary);
-    summary->sealed = sealed;
-    summary->complete = status == SONDE_OK;
-    sonde_job_run_close(&run);
-    sonde_schema_destroy(&run.schema);
-    sonde_store_destroy(&run.store, true);
-    return status;
+    sonde_job_run run = {.job = job, .watch = watch};
+    return sonde_job_run_capture(&run, output, summary, err);
 }

@@ -56,6 +56,7 @@ typedef struct sonde_job_run {
     sonde_store *store;   /* NULL: generate */
     sonde_schema *schema;
     sonde_schedule_stats stats;
+    uint64_t window_bytes; /* for rows of flows that are not placed yet; 0: the default */
     bool started; /* rows may have been put */
     int64_t sealed_rows, sealed_sequences; /* after a failure */
     uint64_t begin_ns, last_progress_ns;
@@ -72,6 +73,10 @@ sonde_status sonde_job_run_schedule(sonde_job_run *run, sonde_error *err);
 void sonde_job_run_close(sonde_job_run *run);
 void sonde_job_run_progress(sonde_job_run *run, sonde_job_progress *progress);
 void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary);
+
+/* job_capture.c: sonde_job_capture on a run that holds job and watch. */
+sonde_status sonde_job_run_capture(sonde_job_run *run, const char *output,
+                                   sonde_job_summary *summary, sonde_error *err);
 
 /* job_texts.c: what is written about the job. */
 sonde_status sonde_job_manifest(sonde_job_run *run, sonde_string *text, sonde_error *err);

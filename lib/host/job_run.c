@@ -52,7 +52,8 @@ sonde_status sonde_job_run_open(sonde_job_run *run, sonde_error *err)
         .probes = job->spec.generate ? NULL : &job->probes, .options = &job->options,
         .stop_ids = job->stop_ids, .n_stop_ids = job->n_stop_ids, .labels = job->labels,
         .generates = job->spec.generate, .schema = run->schema, .store = run->store,
-        .workers = job->workers, .window_bytes = WINDOW_BYTES, .retired = run->retired,
+        .workers = job->workers, .retired = run->retired,
+        .window_bytes = run->window_bytes ? run->window_bytes : WINDOW_BYTES,
         .token = run->token, .cancelled = cancelled, .context = run};
     SONDE_TRY(sonde_pipeline_open(&spec, &run->pipeline, err));
     return sonde_job_plan(job, sonde_pipeline_wants(run->pipeline), &run->plan, err);
