@@ -82,7 +82,7 @@ ROWS(good_rows) { (void)instance, (void)state, (void)view, (void)sink, (void)err
 ROWS(rows_fail)
 {
     (void)instance, (void)state, (void)sink;
-    return view->position[0] < 3 ? 0 : fail(err, "position 3 is one too many");
+    return view->position[view->n_rows - 1] < 3 ? 0 : fail(err, "position 3 is one too many");
 }
 ROWS(rows_scribble)
 {
