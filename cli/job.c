@@ -1,0 +1,88 @@
+/* job.c - from a parsed line to a job, and what it says when it is over. */
+#include "cli/cli.h"
+
+sonde_status cli_job_spec(const cli_call *call, sonde_job_spec *spec, sonde_error *err)
+{
+    const sonde_option_list *texts = &call->own.prompt;
+    const char *verb = call->verb->name, *file = call->n_words > 1 ? call->words[1] : NULL;
+    if (!file && texts->count == 0)
+        return sonde_fail(err, SONDE_USAGE, "%s: expected PROMPTS (a .jsonl or .txt file, or -) or "
+                          "-p TEXT", verb);
+    if (file && texts->count > 0)
+        return sonde_fail(err, SONDE_USAGE, "%s: expected PROMPTS or -p TEXT, got both", verb);
+    *spec = (sonde_job_spec){.model = call->words[0],
+                             .prompts = file,
+                             .inline_texts = texts->values,
+                             .n_inline_texts = texts->count,
+                             .options = &call->job};
+    return SONDE_OK;
+}
+
+void cli_print_notes(const sonde_job_summary *s)
+{
+    char n[32];
+    if (s->blank_lines > 0)
+        fprintf(stderr, "sonde: %s blank lines left out\n", cli_format_count(s->blank_lines, n));
+    if (s->skipped_prompts > 0)
+        fprintf(stderr, "sonde: %s prompts skipped\n", cli_format_count(s->skipped_prompts, n));
+    if (s->cut_prompts > 0)
+        fprintf(stderr, "sonde: %s prompts cut to fit\n", cli_format_count(s->cut_prompts, n));
+    if (s->split_prompts > 0)
+        fprintf(stderr, "sonde: %s prompts split to fit\n", cli_format_count(s->split_prompts, n));
+}
+
+static double seconds(uint64_t ns)
+{
+    return (double)ns * 1e-9;
+}
+
+void cli_print_timings(const sonde_job_summary *s)
+{
+    char rss[32];
+    fprintf(stderr,
+            "sonde: seconds: load %.3g, tokenize %.3g, prefill %.3g, decode %.3g, hooks %.3g, codec "
+            "%.3g, write %.3g, wait %.3g; peak memory %s\n",
+            seconds(s->load_ns), seconds(s->tokenize_ns), seconds(s->prefill_ns),
+            seconds(s->decode_ns), seconds(s->hook_ns), seconds(s->codec_ns), seconds(s->write_ns),
+            seconds(s->wait_ns), sonde_format_bytes(s->peak_rss_bytes, rss));
+}
+
+json_t *cli_summary_json(const sonde_job_summary *s)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } numbers[] = {
+        {"rows", offsetof(sonde_job_summary, totals.rows)},
+        {"sequences", offsetof(sonde_job_summary, totals.sequences)},
+        {"prompt_tokens", offsetof(sonde_job_summary, totals.prompt_tokens)},
+        {"generated_tokens", offsetof(sonde_job_summary, totals.generated_tokens)},
+        {"bytes_raw", offsetof(sonde_job_summary, totals.bytes_raw)},
+        {"bytes_stored", offsetof(sonde_job_summary, totals.bytes_stored)},
+        {"blank_lines", offsetof(sonde_job_summary, blank_lines)},
+        {"skipped_prompts", offsetof(sonde_job_summary, skipped_prompts)},
+        {"cut_prompts", offsetof(sonde_job_summary, cut_prompts)},
+        {"split_prompts", offsetof(sonde_job_summary, split_prompts)},
+        {"steps_planned", offsetof(sonde_job_summary, steps_planned)},
+        {"peak_rss_bytes", offsetof(sonde_job_summary, peak_rss_bytes)},
+        {"load_ns", offsetof(sonde_job_summary, load_ns)},
+        {"tokenize_ns", offsetof(sonde_job_summary, tokenize_ns)},
+        {"prefill_ns", offsetof(sonde_job_summary, prefill_ns)},
+        {"decode_ns", offsetof(sonde_job_summary, decode_ns)},
+        {"hook_ns", offsetof(sonde_job_summary, hook_ns)},
+        {"codec_ns", offsetof(sonde_job_summary, codec_ns)},
+        {"write_ns", offsetof(sonde_job_summary, write_ns)},
+        {"wait_ns", offsetof(sonde_job_summary, wait_ns)},
+    };
+    json_t *value = json_object();
+    for (size_t i = 0; i < CLI_COUNT(numbers); i++) {
+        const void *at = (const char *)s + numbers[i].offset;
+        json_object_set_new(value, numbers[i].name, json_integer((json_int_t) * (const uint64_t *)at));
+    }
+    json_object_set_new(value, "seconds", cli_json_real(s->totals.seconds));
+    json_object_set_new(value, "tokens_per_second", cli_json_real(s->totals.tokens_per_second));
+    json_object_set_new(value, "stored_dtypes", cli_json_string(s->stored_dtypes));
+    json_object_set_new(value, "sealed", json_boolean(s->sealed));
+    json_object_set_new(value, "complete", json_boolean(s->complete));
+    return value;
+}

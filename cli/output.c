@@ -1,0 +1,116 @@
+/* output.c - what goes to stdout and stderr, and how numbers and foreign texts are written. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void log_line(void *context, sonde_log_level level, const char *line)
+{
+    static const char *const names[] = {"error: ", "warning: ", "", ""};
+    (void)context;
+    fprintf(stderr, "sonde: %s%s\n", names[level], line);
+}
+
+void cli_log_start(const cli_call *call)
+{
+    sonde_log_level most = SONDE_LOG_WARN;
+    if (call->job.quiet) most = SONDE_LOG_ERROR;
+    if (call->job.verbose) most = SONDE_LOG_INFO;
+    sonde_log_set(log_line, NULL, most);
+}
+
+sonde_status cli_flush(sonde_error *err)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return SONDE_OK;
+    if (errno == EPIPE || errno == 0) return err->message[0] = '\0', err->status = SONDE_IO;
+    sonde_status status = errno == ENOSPC || errno == EFBIG ? SONDE_DISK_FULL : SONDE_IO;
+    return sonde_fail(err, status, "standard output: %s", strerror(errno));
+}
+
+int cli_print_clean(FILE *out, const char *text, size_t bytes)
+{
+    int columns = 0;
+    for (size_t i = 0; i < bytes;) {
+        unsigned char c = (unsigned char)text[i];
+        size_t n = 1;
+        if (c >= 0x80)
+            for (n = 4; n > 0 && (i + n > bytes || sonde_utf8_valid_prefix(text + i, n) != n); n--) {
+            }
+        bool control = c < 0x20 || c == 0x7F || (n == 2 && c == 0xC2 && (unsigned char)text[i + 1] < 0xA0);
+        if (c == '\n' || c == '\t')
+            columns += fprintf(out, c == '\n' ? "\\n" : "\\t");
+        else if (n == 0 || control)
+            columns += fprintf(out, "\\x%02X", c), n = 1;
+        else
+            columns += (fwrite(text + i, 1, n, out), 1);
+        i += n;
+    }
+    return columns;
+}
+
+sonde_status cli_print_json(json_t *value, bool document, sonde_error *err)
+{
+    if (!value) return sonde_fail(err, SONDE_NO_MEMORY, "out of memory for JSON output");
+    size_t flags = JSON_REAL_PRECISION(9);
+    json_dumpf(value, stdout, flags | (document ? JSON_INDENT(2) : 0));
+    json_decref(value);
+    putchar('\n');
+    return SONDE_OK;
+}
+
+json_t *cli_json_real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *cli_json_text(const char *text, size_t bytes)
+{
+    if (!text) return json_null();
+    if (sonde_utf8_valid_prefix(text, bytes) == bytes) return json_stringn(text, bytes);
+    char *clean = malloc(bytes * 6 + 1);
+    size_t used = 0;
+    if (!clean) return NULL;
+    for (size_t i = 0; i < bytes;) {
+        size_t good = sonde_utf8_valid_prefix(text + i, bytes - i);
+        memcpy(clean + used, text + i, good);
+        used += good;
+        i += good;
+        if (i < bytes) used += (size_t)sprintf(clean + used, "<0x%02X>", (unsigned char)text[i++]);
+    }
+    json_t *value = json_stringn(clean, used);
+    free(clean);
+    return value;
+}
+
+json_t *cli_json_string(const char *text)
+{
+    return cli_json_text(text, text ? strlen(text) : 0);
+}
+
+const char *cli_format_seconds(double seconds, char buffer[32])
+{
+    if (seconds < 10)
+        snprintf(buffer, 32, "%.2f s", seconds);
+    else if (seconds < 120)
+        snprintf(buffer, 32, "%.0f s", seconds);
+    else if (seconds < 7200)
+        snprintf(buffer, 32, "%.0f min", seconds / 60);
+    else
+        snprintf(buffer, 32, "%.1f h", seconds / 3600);
+    return buffer;
+}
+
+const char *cli_format_count(uint64_t n, char buffer[32])
+{
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n), used = 0;
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0) buffer[used++] = ',';
+        buffer[used++] = digits[i];
+    }
+    buffer[used] = '\0';
+    return buffer;
+}
