@@ -1,0 +1,2 @@
+model m
+t sonde points m

@@ -1,0 +1,2 @@
+# the options of capture, with their defaults and bounds, in two groups
+sonde capture --help

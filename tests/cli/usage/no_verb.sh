@@ -1,0 +1,2 @@
+# no verb: help on stderr, exit 2
+sonde
