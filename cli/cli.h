@@ -111,6 +111,7 @@ json_t *cli_json_text(const char *text, size_t bytes);
 json_t *cli_json_string(const char *text);
 const char *cli_format_seconds(double seconds, char buffer[32]);
 const char *cli_format_count(uint64_t n, char buffer[32]); /* 1234567 as 1,234,567 */
+const char *cli_format_things(uint64_t n, const char *thing, char buffer[48]); /* "1 row" "2 rows" */
 
 /* --- job.c --------------------------------------------------------------------------------------- */
 

@@ -6,29 +6,25 @@
 /* Rows, bytes, stored dtypes, rate, and the command that looks at the file. */
 static void print_closing(const char *output, const sonde_job_summary *s)
 {
-    char rows[32], sequences[32], raw[32], stored[32], time[32];
+    char rows[48], sequences[48], raw[32], stored[32], time[32];
     const sonde_job_progress *t = &s->totals;
-    fprintf(stderr, "sonde: %s rows of %s sequences, %s (%s in the file), %s; %.0f tokens/s, %s\n",
-            cli_format_count(t->rows, rows), cli_format_count(t->sequences, sequences),
+    fprintf(stderr, "sonde: %s of %s, %s (%s in the file), %s; %.0f tokens/s, %s\n",
+            cli_format_things(t->rows, "row", rows),
+            cli_format_things(t->sequences, "sequence", sequences),
             sonde_format_bytes(t->bytes_raw, raw), sonde_format_bytes(t->bytes_stored, stored),
             s->stored_dtypes && s->stored_dtypes[0] ? s->stored_dtypes : "no activations",
             t->tokens_per_second, cli_format_seconds(t->seconds, time));
     fprintf(stderr, "sonde: look at it with: sonde info %s\n", output);
 }
 
-/* What is left of a run that failed or was interrupted. */
-static void print_remains(const cli_call *call, const sonde_job_summary *s)
+/* A run that ended early: what happened, then how to go on. main.c has nothing more to say. */
+static void print_early_end(const cli_call *call, const sonde_job_summary *s, sonde_error *err)
 {
-    char rows[32];
-    const char *output = call->own.output;
-    if (!s->sealed) {
-        fprintf(stderr, "sonde: nothing was complete; %s was not written\n", output);
-        return;
-    }
-    fprintf(stderr, "sonde: %s holds the first %s rows, sealed (sonde info %s)\n", output,
-            cli_format_count(s->totals.rows, rows), output);
-    fprintf(stderr, "sonde: to have all: the same line with --overwrite; or --skip N -o OTHER.h5, N "
-                    "prompts being done\n");
+    fprintf(stderr, "sonde: %s\n", err->message);
+    err->message[0] = '\0';
+    if (!s->sealed || call->job.quiet) return;
+    fprintf(stderr, "sonde: look at it with: sonde info %s\n", call->own.output);
+    fprintf(stderr, "sonde: for all of it: the same line again with --overwrite\n");
 }
 
 static sonde_status finish(const cli_call *call, const sonde_job_summary *s, sonde_status status,
@@ -37,7 +33,7 @@ static sonde_status finish(const cli_call *call, const sonde_job_summary *s, son
     if (!call->job.quiet) cli_print_notes(s);
     if (call->job.verbose) cli_print_timings(s);
     if (status != SONDE_OK) {
-        print_remains(call, s);
+        print_early_end(call, s, err);
         return status;
     }
     if (!call->job.quiet) print_closing(call->own.output, s);
@@ -61,8 +57,7 @@ sonde_status cmd_capture(cli_call *call, sonde_error *err)
     cli_progress_start(&progress, call->job.quiet);
     sonde_status status = sonde_job_capture(job, call->own.output, &watch, &summary, err);
     cli_progress_stop(&progress);
-    bool ran = status == SONDE_OK || summary.totals.sequences > 0 || status == SONDE_INTERRUPTED;
-    if (ran) status = finish(call, &summary, status, err);
+    if (status == SONDE_OK || summary.sealed) status = finish(call, &summary, status, err);
     sonde_job_close(&job);
     return status;
 }

@@ -59,12 +59,13 @@ static void on_generated(void *context, const sonde_generated *generated)
 
 static void print_closing(const sonde_job_summary *s)
 {
-    char generated[32], prompt[32], sequences[32], time[32];
+    char generated[48], prompt[32], sequences[48], time[32];
     const sonde_job_progress *t = &s->totals;
     double decode = (double)s->decode_ns * 1e-9;
-    fprintf(stderr, "sonde: %s tokens generated after %s of %s prompts, %s",
-            cli_format_count(t->generated_tokens, generated),
-            cli_format_count(t->prompt_tokens, prompt), cli_format_count(t->sequences, sequences),
+    fprintf(stderr, "sonde: %s generated after %s of %s, %s",
+            cli_format_things(t->generated_tokens, "token", generated),
+            cli_format_count(t->prompt_tokens, prompt),
+            cli_format_things(t->sequences, "prompt", sequences),
             cli_format_seconds(t->seconds, time));
     if (decode > 0) fprintf(stderr, "; %.1f tokens/s", (double)t->generated_tokens / decode);
     fputc('\n', stderr);

@@ -99,7 +99,7 @@ static void print_fact(const char *name, const char *text)
 
 static void print_head(sonde_reader *reader)
 {
-    char bytes[32], rows[32], sequences[32];
+    char bytes[32], rows[32], sequences[48];
     print_fact("file", sonde_reader_path(reader));
     printf("%-11s %s, %s\n", "size", sonde_format_bytes(sonde_reader_file_bytes(reader), bytes),
            sonde_reader_is_minimal(reader)     ? "a minimal capture"
@@ -111,9 +111,8 @@ static void print_head(sonde_reader *reader)
     print_fact("tokenizer", sonde_reader_attr(reader, "tokenizer_hash"));
     print_fact("backend", sonde_reader_attr(reader, "backend"));
     print_fact("mode", sonde_reader_attr(reader, "mode"));
-    printf("%-11s %s in %s sequences\n", "rows",
-           cli_format_count((uint64_t)sonde_reader_rows(reader), rows),
-           cli_format_count((uint64_t)sonde_reader_sequences(reader), sequences));
+    printf("%-11s %s in %s\n", "rows", cli_format_count((uint64_t)sonde_reader_rows(reader), rows),
+           cli_format_things((uint64_t)sonde_reader_sequences(reader), "sequence", sequences));
 }
 
 static void shape_text(const int64_t *dims, int32_t n, bool ragged, char text[96])

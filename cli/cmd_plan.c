@@ -69,6 +69,7 @@ static void print_memory(const sonde_job_cost *c)
 
 static void print_steps(const sonde_model *model, const sonde_job_cost *c)
 {
+    char workers[48], threads[48];
     sonde_model_info info;
     sonde_model_info_get(model, &info);
     printf("steps       %lld of the recipe's %lld run", (long long)c->steps_planned,
@@ -76,9 +77,13 @@ static void print_steps(const sonde_model *model, const sonde_job_cost *c)
     if (c->last_layer >= 0 && c->last_layer + 1 < info.n_layers)
         printf("; stops after block %lld of %lld", (long long)c->last_layer,
                (long long)info.n_layers);
-    printf("\nworkers     %lld of %lld threads, %lld rows a step%s%s\n", (long long)c->workers,
-           (long long)c->threads, (long long)c->batch_rows, c->why && c->why[0] ? ": " : "",
-           c->why ? c->why : "");
+    putchar('\n');
+    if (c->why && c->why[0])
+        printf("workers     %s; ", c->why);
+    else
+        printf("workers     %s of %s; ", cli_format_things((uint64_t)c->workers, "worker", workers),
+               cli_format_things((uint64_t)c->threads, "thread", threads));
+    printf("%lld rows a step\n", (long long)c->batch_rows);
 }
 
 static void print_points(const sonde_job_cost *c)

@@ -14,19 +14,7 @@ static void shape_text(const sonde_hook_point *p, char text[64])
         snprintf(text, 64, "[%lld]", (long long)p->shape[0]);
 }
 
-/* Stored dtype of --as auto (storage.md). */
-static sonde_dtype auto_dtype(const sonde_hook_point *p)
-{
-    static const char *const wide[] = {"attn.scores", "attn.pattern", "logits", "moe.router_logits",
-                                       "moe.expert_weights"};
-    if (p->element != SONDE_DTYPE_F32) return p->element;
-    if (p->width == 1) return SONDE_DTYPE_F32;
-    for (size_t i = 0; i < CLI_COUNT(wide); i++)
-        if (strcmp(p->local_name, wide[i]) == 0) return SONDE_DTYPE_F32;
-    return SONDE_DTYPE_BF16;
-}
-
-static json_t *point_json(const sonde_model *model, const sonde_hook_point *p)
+static json_t *point_json(const sonde_model *model, const sonde_hook_point *p, const char *as)
 {
     json_t *shape = json_array();
     json_array_append_new(shape, json_integer(p->shape[0]));
@@ -34,7 +22,7 @@ static json_t *point_json(const sonde_model *model, const sonde_hook_point *p)
         json_array_append_new(shape, json_string("T"));
     else if (p->n_dims == 2)
         json_array_append_new(shape, json_integer(p->shape[1]));
-    sonde_dtype stored = auto_dtype(p);
+    sonde_dtype stored = sonde_as_dtype(as, p);
     json_t *value = json_pack(
         "{s:s, s:o, s:b, s:s, s:I, s:b}", "name", p->name, "shape", shape, "ragged", p->ragged,
         "stored", sonde_dtype_name(stored), p->ragged ? "bytes_per_key" : "bytes_per_token",
@@ -50,18 +38,21 @@ static json_t *point_json(const sonde_model *model, const sonde_hook_point *p)
     return value;
 }
 
-static sonde_status print_json(const sonde_model *model, const bool *marks, sonde_error *err)
+static sonde_status print_json(const sonde_model *model, const bool *marks, const char *as,
+                               sonde_error *err)
 {
     json_t *list = json_array();
     for (int64_t i = 0; i < sonde_model_point_count(model); i++)
-        if (marks[i]) json_array_append_new(list, point_json(model, sonde_model_point(model, i)));
+        if (marks[i])
+            json_array_append_new(list, point_json(model, sonde_model_point(model, i), as));
     return cli_print_json(list, true, err);
 }
 
-static void print_row(const sonde_model *model, const sonde_hook_point *p, int width)
+static void print_row(const sonde_model *model, const sonde_hook_point *p, const char *as,
+                      int width)
 {
     char shape[64], cost[48], layer[24] = "-";
-    sonde_dtype stored = auto_dtype(p);
+    sonde_dtype stored = sonde_as_dtype(as, p);
     shape_text(p, shape);
     snprintf(cost, sizeof cost, "%zu%s", sonde_dtype_bytes(stored, p->width), p->ragged ? " T" : "");
     if (p->layer >= 0) snprintf(layer, sizeof layer, "%lld", (long long)p->layer);
@@ -73,9 +64,10 @@ static void print_row(const sonde_model *model, const sonde_hook_point *p, int w
     putchar('\n');
 }
 
-static void print_table(const sonde_model *model, const bool *marks)
+static void print_table(const sonde_model *model, const bool *marks, const char *as)
 {
     int width = 12;
+    char text[48];
     int64_t n = 0;
     uint64_t bytes = 0, per_key = 0;
     for (int64_t i = 0; i < sonde_model_point_count(model); i++) {
@@ -84,13 +76,14 @@ static void print_table(const sonde_model *model, const bool *marks)
         if ((int)strlen(p->name) > width) width = (int)strlen(p->name);
         n++;
         if (p->same_as >= 0 && marks[p->same_as]) continue;
-        *(p->ragged ? &per_key : &bytes) += sonde_dtype_bytes(auto_dtype(p), p->width);
+        *(p->ragged ? &per_key : &bytes) += sonde_dtype_bytes(sonde_as_dtype(as, p), p->width);
     }
     printf("%-*s %5s  %-14s %12s  %-6s %s\n", width, "point", "layer", "row", "bytes/token",
            "stored", "writable");
     for (int64_t i = 0; i < sonde_model_point_count(model); i++)
-        if (marks[i]) print_row(model, sonde_model_point(model, i), width);
-    printf("%lld points, %llu bytes a token", (long long)n, (unsigned long long)bytes);
+        if (marks[i]) print_row(model, sonde_model_point(model, i), as, width);
+    printf("%s, %llu bytes a token", cli_format_things((uint64_t)n, "point", text),
+           (unsigned long long)bytes);
     if (per_key > 0) printf(" + %llu T (T: visible keys)", (unsigned long long)per_key);
     printf("; points that are one buffer count once\n");
 }
@@ -99,11 +92,12 @@ static sonde_status print_points(const cli_call *call, const sonde_model *model,
                                  sonde_error *err)
 {
     const sonde_option_list *points = &call->job.points;
+    SONDE_TRY(sonde_as_check(call->job.as, err));
     for (int64_t i = 0; i < sonde_model_point_count(model); i++) marks[i] = points->count == 0;
     if (points->count > 0)
         SONDE_TRY(sonde_points_match(model, points->values, points->count, marks, err));
-    if (call->job.json) return print_json(model, marks, err);
-    print_table(model, marks);
+    if (call->job.json) return print_json(model, marks, call->job.as, err);
+    print_table(model, marks, call->job.as);
     if (!call->job.verbose) return SONDE_OK;
     char *recipe;
     SONDE_TRY(sonde_model_recipe_text(model, &recipe, err));

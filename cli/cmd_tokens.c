@@ -63,6 +63,7 @@ static void print_table(work *w)
 {
     const char *rows = w->call->job.rows;
     int64_t n_kept = 0;
+    char text[48];
     if (w->shown > 0) putchar('\n');
     printf("%8s %8s%s  piece\n", "position", "id", rows ? "  row" : "");
     for (size_t i = 0; i < w->count; i++) {
@@ -75,7 +76,7 @@ static void print_table(work *w)
         printf("'%s\n", sonde_tokenizer_is_special(w->tokenizer, id) ? "  special" : "");
         n_kept += w->keeps[i];
     }
-    printf("%zu tokens", w->count);
+    printf("%s", cli_format_things(w->count, "token", text));
     if (rows) printf(", %lld kept", (long long)n_kept);
     putchar('\n');
 }
@@ -198,11 +199,18 @@ static sonde_status show_object(work *w, const char *line, size_t bytes, sonde_e
     return status;
 }
 
+static bool is_blank(const char *line, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (line[i] != ' ' && line[i] != '\t') return false;
+    return true;
+}
+
 static sonde_status show_line(work *w, char *line, size_t bytes, bool jsonl, sonde_error *err)
 {
     if (bytes > 0 && line[bytes - 1] == '\n') bytes--;
     if (bytes > 0 && line[bytes - 1] == '\r') bytes--;
-    if (bytes == 0) {
+    if (is_blank(line, bytes)) {
         w->blank_lines++;
         return SONDE_OK;
     }
@@ -217,20 +225,21 @@ static sonde_status show_lines(work *w, FILE *in, const char *name, bool jsonl, 
 {
     char *line = NULL;
     size_t capacity = 0;
+    char blank[48];
     long long number = 0;
     ssize_t n;
     sonde_status status = SONDE_OK;
     while (status == SONDE_OK && (n = getline(&line, &capacity, in)) >= 0) {
-        number++;
-        status = show_line(w, line, (size_t)n, jsonl, err);
+        size_t mark = ++number == 1 && n >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+        status = show_line(w, line + mark, (size_t)n - mark, jsonl, err);
         if (status != SONDE_OK) sonde_error_prefix(err, "%s:%lld", name, number);
     }
     if (status == SONDE_OK && ferror(in))
         status = sonde_fail(err, SONDE_IO, "%s: %s", name, strerror(errno));
     free(line);
-    if (status == SONDE_OK && w->blank_lines > 0 && !jsonl)
-        fprintf(stderr, "sonde: %s: %llu blank lines left out\n", name,
-                (unsigned long long)w->blank_lines);
+    if (status == SONDE_OK && w->blank_lines > 0)
+        fprintf(stderr, "sonde: %s: %s left out\n", name,
+                cli_format_things(w->blank_lines, "blank line", blank));
     return status;
 }
 
@@ -265,7 +274,10 @@ static sonde_status open_tokenizer(work *w, const char *path, sonde_error *err)
 static sonde_status show_all(work *w, sonde_error *err)
 {
     const sonde_option_list *prompts = &w->call->own.prompt;
+    const char *rows = w->call->job.rows;
+    bool keep;
     SONDE_TRY(open_tokenizer(w, w->call->words[0], err));
+    if (rows) SONDE_TRY(sonde_rows_match(rows, NULL, 0, w->tokenizer, &keep, err));
     if (prompts->count == 0) return show_file(w, w->call->words[1], err);
     for (int32_t i = 0; i < prompts->count; i++) {
         const char *text = prompts->values[i];

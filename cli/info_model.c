@@ -12,7 +12,7 @@ static void print_tokenizer(sonde_model *model)
     const sonde_tokenizer *tokenizer;
     sonde_error why;
     if (sonde_model_tokenizer(model, &tokenizer, &why) != SONDE_OK) {
-        printf("%-14s none: %s\n", "tokenizer", why.message);
+        printf("%-14s none to use: %s\n", "tokenizer", why.message);
         return;
     }
     printf("%-14s %lld ids, %s\n", "tokenizer", (long long)sonde_tokenizer_size(tokenizer),

@@ -20,15 +20,18 @@ sonde_status cli_job_spec(const cli_call *call, sonde_job_spec *spec, sonde_erro
 
 void cli_print_notes(const sonde_job_summary *s)
 {
-    char n[32];
-    if (s->blank_lines > 0)
-        fprintf(stderr, "sonde: %s blank lines left out\n", cli_format_count(s->blank_lines, n));
-    if (s->skipped_prompts > 0)
-        fprintf(stderr, "sonde: %s prompts skipped\n", cli_format_count(s->skipped_prompts, n));
-    if (s->cut_prompts > 0)
-        fprintf(stderr, "sonde: %s prompts cut to fit\n", cli_format_count(s->cut_prompts, n));
-    if (s->split_prompts > 0)
-        fprintf(stderr, "sonde: %s prompts split to fit\n", cli_format_count(s->split_prompts, n));
+    const struct {
+        uint64_t n;
+        const char *thing, *what;
+    } notes[] = {{s->blank_lines, "blank line", "left out"},
+                 {s->skipped_prompts, "prompt", "skipped"},
+                 {s->cut_prompts, "prompt", "cut to fit"},
+                 {s->split_prompts, "prompt", "split to fit"}};
+    char text[48];
+    for (size_t i = 0; i < CLI_COUNT(notes); i++)
+        if (notes[i].n > 0)
+            fprintf(stderr, "sonde: %s %s\n", cli_format_things(notes[i].n, notes[i].thing, text),
+                    notes[i].what);
 }
 
 static double seconds(uint64_t ns)

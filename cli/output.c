@@ -92,7 +92,9 @@ json_t *cli_json_string(const char *text)
 
 const char *cli_format_seconds(double seconds, char buffer[32])
 {
-    if (seconds < 10)
+    if (seconds < 0.01)
+        snprintf(buffer, 32, "under 0.01 s");
+    else if (seconds < 10)
         snprintf(buffer, 32, "%.2f s", seconds);
     else if (seconds < 120)
         snprintf(buffer, 32, "%.0f s", seconds);
@@ -112,5 +114,12 @@ const char *cli_format_count(uint64_t n, char buffer[32])
         buffer[used++] = digits[i];
     }
     buffer[used] = '\0';
+    return buffer;
+}
+
+const char *cli_format_things(uint64_t n, const char *thing, char buffer[48])
+{
+    char count[32];
+    snprintf(buffer, 48, "%s %.14s%s", cli_format_count(n, count), thing, n == 1 ? "" : "s");
     return buffer;
 }

@@ -47,16 +47,19 @@ void cli_progress_start(cli_progress *progress, bool quiet)
     catch_signals();
 }
 
+/* "12,345 rows, 7 of 20 sequences, 456 tokens/s, 1.2 MB, 30 s left". */
 static void print_line(const sonde_job_progress *p)
 {
-    char rows[32], all[32], bytes[32], left[32];
-    fprintf(stderr, "%s", cli_format_count(p->rows, rows));
-    if (p->rows_expected) fprintf(stderr, " of %s", cli_format_count(p->rows_expected, all));
-    fprintf(stderr, " rows, %.0f tokens/s", p->tokens_per_second);
-    if (p->bytes_raw) fprintf(stderr, ", %s", sonde_format_bytes(p->bytes_raw, bytes));
-    if (p->rows == 0 || p->rows_expected <= p->rows) return;
-    double seconds = p->seconds * (double)(p->rows_expected - p->rows) / (double)p->rows;
-    fprintf(stderr, ", %s left", cli_format_seconds(seconds, left));
+    char text[48];
+    uint64_t done = p->sequences, all = p->sequences_expected;
+    fprintf(stderr, "%s, ", cli_format_things(p->rows, "row", text));
+    if (all > 0) fprintf(stderr, "%s of ", cli_format_count(done, text));
+    fprintf(stderr, "%s, %.0f tokens/s", cli_format_things(all > 0 ? all : done, "sequence", text),
+            p->tokens_per_second);
+    if (p->bytes_raw > 0) fprintf(stderr, ", %s", sonde_format_bytes(p->bytes_raw, text));
+    if (done == 0 || done >= all) return;
+    double left = p->seconds * (double)(all - done) / (double)done;
+    fprintf(stderr, ", %s left", cli_format_seconds(left, text));
 }
 
 void cli_progress_show(void *context, const sonde_job_progress *p)

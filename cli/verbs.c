@@ -45,7 +45,7 @@ static const char generate_about[] =
     "ids), text, logprobs, stop (length, eos, text, context or skipped).\n";
 static const char points_about[] =
     "Hook points in execution order. Nothing but the configuration is read. Bytes per token are\n"
-    "before the codec, with --as auto; T is the number of visible keys.\n";
+    "before the codec; T is the number of visible keys.\n";
 static const char plan_about[] =
     "Reads the prompts and says what the same capture line would cost. Refuses what cannot fit.\n";
 static const char tokens_about[] =
@@ -67,8 +67,8 @@ const cli_verb cli_verbs[] = {
      "  sonde generate model/ -p 'Once upon a time' --max-new-tokens 40 --temperature 0.8 --top-p 0.9\n",
      "prompt help", PROMPT_OPTIONS, NULL, "max-new-tokens=128", cmd_generate},
     {"points", "MODEL", 1, 1, "hook points of a model", points_about,
-     "  sonde points model/ --points 'blocks.0.attn.*'\n", "help", "points json verbose", NULL, NULL,
-     cmd_points},
+     "  sonde points model/ --points 'blocks.0.attn.*'\n", "help", "points as json verbose", NULL,
+     NULL, cmd_points},
     {"plan", "MODEL [PROMPTS]", 1, 2, "what the same capture line would cost", plan_about, NULL,
      "prompt output help", "*", NULL, NULL, cmd_plan},
     {"info", "FILE|MODEL", 1, 1, "what is in a capture file or a model", NULL, NULL, "help",

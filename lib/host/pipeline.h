@@ -89,10 +89,4 @@ int64_t sonde_flow_generated(const sonde_flow *flow, const uint32_t **tokens,
 const char *sonde_flow_text(const sonde_flow *flow, size_t *bytes);
 const char *sonde_flow_stop(const sonde_flow *flow); /* "length", "eos", "text", "context", ... */
 
-/* --- dtypes ---------------------------------------------------------------------------------------- */
-
-/* Stored dtype of a point under --as (checked before: sonde_as_check). */
-sonde_dtype sonde_as_dtype(const char *as, const sonde_hook_point *point);
-sonde_status sonde_as_check(const char *as, sonde_error *err);
-
 #endif

@@ -134,6 +134,11 @@ SONDE_API sonde_status sonde_rows_match(const char *expression, const uint32_t *
                                         const sonde_tokenizer *tokenizer, bool *keeps,
                                         sonde_error *err);
 
+/* Whether a text of --as can be read: USAGE names what is wrong. */
+SONDE_API sonde_status sonde_as_check(const char *as, sonde_error *err);
+/* Stored dtype of a point under --as, checked before. */
+SONDE_API sonde_dtype sonde_as_dtype(const char *as, const sonde_hook_point *point);
+
 /* --- probes that can be found -------------------------------------------------------------------- */
 
 typedef struct sonde_probe_listing {
