@@ -113,7 +113,8 @@ static void print_cost(const sonde_model *model, const sonde_job_cost *c)
            sonde_format_bytes(c->bytes_stored_estimate, b), sonde_format_bytes(c->disk_free, d));
     print_memory(c);
     if (c->seconds_estimate > 0)
-        printf("time        about %s\n", cli_format_seconds(c->seconds_estimate, a));
+        printf("time        %s%s\n", c->seconds_estimate < 0.01 ? "" : "about ",
+               cli_format_seconds(c->seconds_estimate, a));
     print_steps(model, c);
     print_points(c);
 }

@@ -133,7 +133,7 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--accept", action="store_true")
     parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     program = os.path.abspath(options.program)
     passed = failed = skipped = 0
     for title, script in scripts(options.names):

@@ -1,19 +1,20 @@
 # NaN and nonsense in numbers, an unknown family, an unknown rope
-for key in rms_norm_eps rope_theta; do
-    model m $key=NaN
+number() { # key, what stands in the file
+    model m $1=7777
+    sed -i "s/7777/$2/" m/config.json
     t sonde points m
-    model m $key=1e999
-    t sonde points m
-done
-model m hidden_size=-16
-t sonde points m
-model m num_hidden_layers=1.5
-t sonde points m
-model m num_attention_heads=3
+}
+number rms_norm_eps NaN
+number rms_norm_eps 1e999
+number rope_theta nan
+number rope_theta -Infinity
+number hidden_size -16
+number num_hidden_layers 1.5
+number num_key_value_heads 0
+number vocab_size '"many"'
+model m num_key_value_heads=2 num_attention_heads=3
 t sonde points m
 model m hidden_size=
-t sonde points m
-model m vocab_size='"many"'
 t sonde points m
 model m model_type='"lama"'
 t sonde points m
