@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void log_line(void *context, sonde_log_level level, const char *line)
 {
@@ -21,11 +23,22 @@ void cli_log_start(const cli_call *call)
     sonde_log_set(log_line, NULL, most);
 }
 
+/* True for a pipe that nobody reads any more. */
+static bool reader_went_away(int fd)
+{
+    struct pollfd pipe_end = {.fd = fd, .events = POLLOUT};
+    return poll(&pipe_end, 1, 0) == 1 && (pipe_end.revents & POLLERR);
+}
+
 sonde_status cli_flush(sonde_error *err)
 {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return SONDE_OK;
-    if (errno == EPIPE || errno == 0) return err->message[0] = '\0', err->status = SONDE_IO;
+    if (reader_went_away(STDOUT_FILENO)) {
+        err->message[0] = '\0';
+        return SONDE_IO;
+    }
+    if (errno == 0) return sonde_fail(err, SONDE_IO, "standard output took not all");
     sonde_status status = errno == ENOSPC || errno == EFBIG ? SONDE_DISK_FULL : SONDE_IO;
     return sonde_fail(err, status, "standard output: %s", strerror(errno));
 }
