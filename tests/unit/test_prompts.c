@@ -320,7 +320,7 @@ static void test_tokenizer_and_model_disagree(void **state)
     s.spec.tokenizer = NULL;
     s.options.bad_prompt = 0;
     prompt_source_check(&s, SONDE_BAD_PROMPT,
-                        "FILE:1: a text cannot be read: the model has no prompt_tokenizer; give "
+                        "FILE:1: a text cannot be read: the model has no tokenizer; give "
                         "token ids ('tokens')");
     prompt_source_close(&s);
 }
