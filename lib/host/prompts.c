@@ -12,7 +12,7 @@ struct sonde_prompts {
     uint64_t next_index, limit_index; /* the first index that --limit leaves out */
     sonde_prompt whole;               /* being split: pieces [next_piece, n_pieces) are to come */
     int64_t next_piece, n_pieces;
-    bool ended;
+    bool ended, warned; /* of a key that may be misspelt: once */
     sonde_prompts_stats stats;
     sonde_hash128_value hash;
 };
@@ -45,13 +45,13 @@ sonde_status sonde_prompts_open(const sonde_prompts_spec *spec, sonde_prompts **
     p->limit_index = o->limit > 0 ? (uint64_t)o->skip + (uint64_t)o->limit : UINT64_MAX;
     p->encoder.tokenizer = spec->tokenizer;
     p->encoder.vocab = spec->vocab;
-    p->encoder.options = (sonde_encode_options){sizeof p->encoder.options, o->special,
-                                                (sonde_bos_mode)o->add_bos};
+    p->encoder.options =
+        (sonde_encode_options){sizeof p->encoder.options, o->special, (sonde_bos_mode)o->add_bos};
     sonde_status status = read_part(p, err);
     if (status == SONDE_OK && p->max_seq < 1)
-        status = sonde_fail(err, SONDE_USAGE,
-                            "longest sequence: expected at least 1 token, got %lld",
-                            (long long)p->max_seq);
+        status =
+            sonde_fail(err, SONDE_USAGE, "longest sequence: expected at least 1 token, got %lld",
+                       (long long)p->max_seq);
     if (status == SONDE_OK) status = sonde_line_source_open(spec, &p->source, err);
     if (status != SONDE_OK) sonde_prompts_close(&p);
     else *prompts = p;
@@ -110,11 +110,20 @@ static sonde_status set_default_id(sonde_prompt *prompt, sonde_error *err)
  * may still be listed. */
 static sonde_status claim_id(sonde_prompts *p, sonde_prompt *prompt, sonde_error *err)
 {
-    sonde_status status = sonde_prompt_ids_claim(&p->ids, prompt->id, prompt->id_is_given,
-                                                 prompt->index, err);
+    sonde_status status =
+        sonde_prompt_ids_claim(&p->ids, prompt->id, prompt->id_is_given, prompt->index, err);
     if (status != SONDE_BAD_PROMPT || !prompt->id_is_given) return status;
     sonde_status renamed = set_default_id(prompt, err);
     return renamed == SONDE_OK ? status : renamed;
+}
+
+static void warn_of_odd_key(sonde_prompts *p, const sonde_prompt_draft *draft,
+                            const sonde_prompt *prompt)
+{
+    if (!draft->odd_key || p->warned) return;
+    p->warned = true;
+    sonde_log(SONDE_LOG_WARN, "%s:%llu: '%s' is kept as metadata; did you mean '%s'?",
+              p->source.name, (unsigned long long)prompt->line, draft->odd_key, draft->meant);
 }
 
 static sonde_status fill(sonde_prompts *p, const sonde_source_line *line, sonde_prompt *prompt,
@@ -130,8 +139,9 @@ static sonde_status fill(sonde_prompts *p, const sonde_source_line *line, sonde_
     if (status == SONDE_OK) status = sonde_prompt_encode(&p->encoder, &draft, prompt, err);
     if (status == SONDE_OK && draft.spans) status = sonde_prompt_mark(draft.spans, prompt, err);
     if (status == SONDE_OK)
-        status = sonde_prompt_fit(prompt, p->max_seq, (sonde_too_long)p->options->too_long, pieces,
-                                  err);
+        status =
+            sonde_prompt_fit(prompt, p->max_seq, (sonde_too_long)p->options->too_long, pieces, err);
+    if (status == SONDE_OK) warn_of_odd_key(p, &draft, prompt);
     json_decref(draft.root);
     return status;
 }

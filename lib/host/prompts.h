@@ -3,9 +3,9 @@
  *
  * A source is a .jsonl file (one object a line), a .txt file (a text a line), "-" (jsonl from
  * standard input) or texts given on the command line. Only what is being read is held in memory
- * (and 16 bytes per id that a user gave, to refuse a second one). A prompt's index is its place
- * among all prompts of the source, whatever --skip, --limit, --part, --max-tokens or a skipped
- * prompt leave out. Messages name the source and the line: "prompts.jsonl:17: ...".
+ * (and at most 64 bytes per id that a user gave, to refuse a second one). A prompt's index is its
+ * place among all prompts of the source, whatever --skip, --limit, --part, --max-tokens or a
+ * skipped prompt leave out. Messages name the source and the line: "prompts.jsonl:17: ...".
  *
  * Lines end with LF or CRLF and hold at most SONDE_PROMPT_MAX_LINE bytes of UTF-8; a byte order
  * mark at the very beginning is passed over. A blank line (nothing but spaces and tabs) takes no
@@ -24,7 +24,8 @@
  *   max_new_tokens, seed, rows   in place of the options; `rows` may not name files
  *   spans           [[begin, end], ...] marks characters (code points, from 0, end not included) of
  *                   text then continuation, or tokens of `tokens`
- *   meta            an object of metadata; every other key is metadata too
+ *   meta            an object of metadata; every other key is metadata too (the first that looks
+ *                   like one of ours misspelt gives a warning in the log)
  *
  * Too long is a prompt with its continuation of more than max_seq tokens. A prompt with a
  * continuation is never split.

@@ -50,6 +50,7 @@ typedef struct sonde_prompt_draft {
     const char *text, *continuation; /* NULL: none */
     size_t text_bytes, continuation_bytes;
     const json_t *tokens, *continuation_tokens, *spans; /* arrays, or NULL */
+    const char *odd_key, *meant; /* metadata that may be a key of ours misspelt; NULL: none */
 } sonde_prompt_draft;
 
 /* Reads a line of JSON: the draft, and id, max_new, seed, rows and meta of the prompt (which holds

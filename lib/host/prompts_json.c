@@ -193,6 +193,17 @@ static bool is_key(const char *name)
     return false;
 }
 
+/* Only keys so long that a near one is hardly meant as metadata. */
+static void note_odd_key(sonde_prompt_draft *draft, const char *name)
+{
+    static const char *const long_keys[] = {"continuation", "max_new_tokens"};
+    for (size_t i = 0; i < SONDE_COUNT(long_keys); i++) {
+        if (sonde_edit_distance(name, long_keys[i], 3) > 3) continue;
+        draft->odd_key = name;
+        draft->meant = long_keys[i];
+    }
+}
+
 /* Metadata: every key that is not ours, and what is in `meta`. */
 static sonde_status collect_meta(reader *r)
 {
@@ -201,6 +212,7 @@ static sonde_status collect_meta(reader *r)
     json_object_foreach(root, name, value)
     {
         if (is_key(name)) continue;
+        note_odd_key(r->draft, name);
         if (json_object_set(r->prompt->meta, name, value) != 0)
             return sonde_no_memory(r->err, "metadata of a prompt", 64);
     }

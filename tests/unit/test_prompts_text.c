@@ -91,6 +91,34 @@ static void test_own_options(void **state)
     sonde_prompt_reset(&p);
 }
 
+static void take_line(void *context, sonde_log_level level, const char *line)
+{
+    assert_int_equal(level, SONDE_LOG_WARN);
+    sonde_string_format(context, "%s\n", line);
+}
+
+/* Metadata that looks like an option misspelt: said once, kept all the same. */
+static void test_odd_keys(void **state)
+{
+    (void)state;
+    prompt_source s;
+    sonde_string out, log = {0};
+    const char *text =
+        "{\"text\":\"a\",\"maxLength\":3}\n{\"text\":\"a\",\"continuations\":\"b\"}\n"
+        "{\"text\":\"a\",\"max_new_token\":1}\n";
+    prompt_source_open(&s, ".jsonl", text, strlen(text), prompts_no_bos);
+    sonde_log_set(take_line, &log, SONDE_LOG_WARN);
+    assert_int_equal(prompt_source_read(&s, &out, NULL, NULL), SONDE_OK);
+    sonde_log_set(NULL, NULL, SONDE_LOG_WARN);
+    assert_string_equal(out.data, "0:0 1/1 | 1:1 1/1 | 2:2 1/1");
+    assert_non_null(strstr(log.data, ".jsonl:2: 'continuations' is kept as metadata; did you mean "
+                                     "'continuation'?\n"));
+    assert_ptr_equal(strchr(log.data, '\n'), strrchr(log.data, '\n'));
+    sonde_string_reset(&out);
+    sonde_string_reset(&log);
+    prompt_source_close(&s);
+}
+
 static void test_spans(void **state)
 {
     (void)state;
@@ -329,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_special_and_bos),
         cmocka_unit_test(test_continuation),
         cmocka_unit_test(test_own_options),
+        cmocka_unit_test(test_odd_keys),
         cmocka_unit_test(test_spans),
         cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_too_long_with_continuation),
