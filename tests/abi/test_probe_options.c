@@ -306,6 +306,39 @@ static void test_tensor_from_a_capture(void **state)
     refuse_tensor(SONDE_BAD_CAPTURE, "Makefile:/activations/p[0]", "Makefile");
 }
 
+/* `also`: what a reader short of memory may call the file instead. */
+static void fail_every_allocation(const char *source, sonde_status also)
+{
+    char typed[512];
+    sonde_status status = SONDE_NO_MEMORY;
+    snprintf(typed, sizeof typed, "frozen:tensor=%s", source);
+    for (long n = 0; status != SONDE_OK; n++) {
+        sonde_probe_set set;
+        sonde_error err = {0};
+        sonde_alloc_fail_after(n);
+        status = open_one(typed, &set, &err);
+        sonde_alloc_fail_after(-1);
+        if (status != SONDE_OK && status != SONDE_NO_MEMORY && status != also)
+            fail_msg("after %ld allocations: status %d: %s", n, status, err.message);
+        sonde_probe_set_reset(&set);
+        assert_true(n < 5000);
+    }
+}
+
+static void test_tensors_without_memory(void **state)
+{
+    (void)state;
+    static const float values[] = {1, 2};
+    char source[512];
+    npy_write(npy, "<f4", 1, (int64_t[]){2}, values, sizeof values);
+    fail_every_allocation(npy, SONDE_NO_MEMORY);
+    make_capture();
+    snprintf(source, sizeof source, "%s:/activations/p[2]", h5);
+    fail_every_allocation(source, SONDE_BAD_CAPTURE);
+    snprintf(source, sizeof source, "%s:/probes/m/p/mean", h5);
+    fail_every_allocation(source, SONDE_BAD_CAPTURE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_npy_refuses_hostile_files),
         cmocka_unit_test(test_npy_refuses_cut_files_and_lost_values),
         cmocka_unit_test(test_tensor_from_a_capture),
+        cmocka_unit_test(test_tensors_without_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
