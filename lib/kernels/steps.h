@@ -21,8 +21,14 @@ size_t sonde_attend_scratch(const sonde_attend_args *args);
 void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,
                       double attention_scaling, void *cos, void *sin);
 
-/* Query rows of one sequence that one unit of attention works on. */
-#define SONDE_ATTEND_ROWS 4
+/* Queries (rows times heads of a group) that attention works on together. */
+#define SONDE_ATTEND_QUERIES 12
+/* Length of a row of scores for keys [0, n): whole pages, and 16 more so that rows share no sets of
+ * a cache. */
+static inline int64_t sonde_attend_stride(int64_t n)
+{
+    return ((n + SONDE_PAGE_POSITIONS - 1) & ~(int64_t)(SONDE_PAGE_POSITIONS - 1)) + 16;
+}
 /* Unit -> span, first row within it, number of rows, KV head. */
 typedef struct sonde_attend_unit {
     const sonde_span *span;

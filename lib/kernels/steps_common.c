@@ -8,37 +8,41 @@ int64_t sonde_cache_units(const sonde_cache_args *args)
     return args->n_spans * args->layout.n_kv_heads;
 }
 
+/* Rows whose queries of one group fill a tile. */
+static int64_t rows_of_unit(const sonde_attend_args *args)
+{
+    return SONDE_MAX(1, SONDE_ATTEND_QUERIES * args->layout.n_kv_heads / args->n_heads);
+}
+
 int64_t sonde_attend_units(const sonde_attend_args *args)
 {
-    int64_t tiles = 0;
-    for (int64_t i = 0; i < args->n_spans; i++)
-        tiles += (args->spans[i].n_rows + SONDE_ATTEND_ROWS - 1) / SONDE_ATTEND_ROWS;
+    int64_t tiles = 0, rows = rows_of_unit(args);
+    for (int64_t i = 0; i < args->n_spans; i++) tiles += (args->spans[i].n_rows + rows - 1) / rows;
     return tiles * args->layout.n_kv_heads;
 }
 
 sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t unit)
 {
-    int64_t tile = unit / args->layout.n_kv_heads, at = 0;
+    int64_t tile = unit / args->layout.n_kv_heads, at = 0, rows = rows_of_unit(args);
     const sonde_span *span = args->spans;
     for (;; span++) {
-        int64_t tiles = (span->n_rows + SONDE_ATTEND_ROWS - 1) / SONDE_ATTEND_ROWS;
+        int64_t tiles = (span->n_rows + rows - 1) / rows;
         if (tile < at + tiles) break;
         at += tiles;
     }
-    int64_t first = (tile - at) * SONDE_ATTEND_ROWS;
-    return (sonde_attend_unit){span, first, SONDE_MIN(SONDE_ATTEND_ROWS, span->n_rows - first),
+    int64_t first = (tile - at) * rows;
+    return (sonde_attend_unit){span, first, SONDE_MIN(rows, span->n_rows - first),
                                unit % args->layout.n_kv_heads};
 }
 
-/* Scores of a tile's rows, each padded to whole pages, and the sums of z: see steps_attend.inc.h. */
+/* Scores of a tile's queries, and the sums of z: see steps_attend.inc.h. */
 size_t sonde_attend_scratch(const sonde_attend_args *args)
 {
     int64_t longest = 0;
     for (int64_t i = 0; i < args->n_spans; i++)
         longest = SONDE_MAX(longest, args->spans[i].position + args->spans[i].n_rows);
-    int64_t padded = (longest + SONDE_PAGE_POSITIONS) & ~(int64_t)(SONDE_PAGE_POSITIONS - 1);
-    int64_t elements = SONDE_ATTEND_ROWS * (padded + args->layout.value_dim + 16);
-    return (size_t)elements * sizeof(double);
+    int64_t elements = sonde_attend_stride(longest) + args->layout.value_dim;
+    return (size_t)(SONDE_ATTEND_QUERIES * elements) * sizeof(float);
 }
 
 void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,

@@ -24,6 +24,22 @@ static float sum_of(const float *x, int64_t n)
     return v_tree(add_tail(lanes, x + i, n - i));
 }
 
+/* The maximum is exact in any order. Where there is a NaN it may be any of them, which no one sees:
+ * whatever is made of a maximum and all its numbers is NaN then. */
+static float largest_of(const float *x, int64_t n)
+{
+    float m = x[0], lanes[16];
+    int64_t i = 0;
+    if (n >= 16) {
+        vec16 most = v_load(x);
+        for (i = 16; i + 16 <= n; i += 16) most = v_max(v_load(x + i), most);
+        v_store(lanes, most);
+        for (int j = 0; j < 16; j++) m = lanes[j] > m ? lanes[j] : m;
+    }
+    for (; i < n; i++) m = x[i] > m ? x[i] : m;
+    return m;
+}
+
 /* Sum of (x - mean)^2, each lane one chain of fma. */
 static float sum_of_squares(const float *x, float mean, int64_t n)
 {
@@ -161,12 +177,6 @@ static void map(const sonde_map_args *a, int64_t begin, int64_t end)
 
 /* ---- labels ----------------------------------------------------------------------------------------- */
 
-static float largest_of(const float *x, int64_t n)
-{
-    float m = x[0];
-    for (int64_t i = 1; i < n; i++) m = x[i] > m ? x[i] : m;
-    return m;
-}
 
 /* log sum e^(x - m), and with `weighted` the sum of e^(x - m) (x - m). */
 static float log_sum(const float *x, float m, int64_t n, float *weighted)

@@ -22,6 +22,7 @@ SONDE_INLINE vec16 v_set(float x) { return _mm512_set1_ps(x); }
 SONDE_INLINE vec16 v_add(vec16 a, vec16 b) { return _mm512_add_ps(a, b); }
 SONDE_INLINE vec16 v_mul(vec16 a, vec16 b) { return _mm512_mul_ps(a, b); }
 SONDE_INLINE vec16 v_fma(vec16 a, vec16 b, vec16 c) { return _mm512_fmadd_ps(a, b, c); }
+SONDE_INLINE vec16 v_max(vec16 a, vec16 b) { return _mm512_max_ps(a, b); }
 SONDE_INLINE vec16 v_load_bf16(const uint16_t *p)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
@@ -57,6 +58,10 @@ SONDE_INLINE vec16 v_fma(vec16 x, vec16 y, vec16 z)
 {
     return (vec16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
+SONDE_INLINE vec16 v_max(vec16 x, vec16 y)
+{
+    return (vec16){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
 SONDE_INLINE __m256 bf16_half(const uint16_t *p)
 {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
@@ -85,6 +90,7 @@ SONDE_INLINE vec16 v_set(float x) { V_EACH(x); }
 SONDE_INLINE vec16 v_add(vec16 a, vec16 b) { V_EACH(a.v[i] + b.v[i]); }
 SONDE_INLINE vec16 v_mul(vec16 a, vec16 b) { V_EACH(a.v[i] * b.v[i]); }
 SONDE_INLINE vec16 v_fma(vec16 a, vec16 b, vec16 c) { V_EACH(fmaf(a.v[i], b.v[i], c.v[i])); }
+SONDE_INLINE vec16 v_max(vec16 a, vec16 b) { V_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 SONDE_INLINE vec16 v_load_bf16(const uint16_t *p) { V_EACH(sonde_bf16_to_f32(p[i])); }
 SONDE_INLINE vec16 v_load_f16(const uint16_t *p) { V_EACH(sonde_f16_to_f32(p[i])); }
 #undef V_EACH
