@@ -1,7 +1,6 @@
 /* pipeline_finish.c - the end of a capture: tables, notes and groups of the probes, interventions. */
 #include "pipeline_internal.h"
 
-#include <string.h>
 
 typedef struct finishing {
     sonde_pipeline *pipeline;
@@ -16,21 +15,13 @@ static int32_t refuse(sonde_probe_error *pe, const char *what, const char *why)
     return 1;
 }
 
-static bool good_name(const char *name)
-{
-    if (!name || !*name || strlen(name) > 200 || name[0] == '/' || strstr(name, "..")) return false;
-    for (const char *at = name; *at; at++)
-        if ((unsigned char)*at < 0x21 || (unsigned char)*at > 0x7e) return false;
-    return true;
-}
-
 static int32_t table(void *self, const char *name, uint32_t element, uint32_t n_dims,
                      const int64_t *dims, const void *data, sonde_probe_error *pe)
 {
     finishing *f = self;
     sonde_dtype dtype = sonde_probe_element_dtype(element);
     int64_t n = 1;
-    if (!good_name(name)) return refuse(pe, "a table", "its name is empty, too long or odd");
+    if (!sonde_probe_path_good(name)) return refuse(pe, "a table", "its name is empty, too long or odd");
     if (dtype == SONDE_DTYPE_NONE) return refuse(pe, name, "unknown element type");
     if (n_dims > 4 || (n_dims > 0 && !dims)) return refuse(pe, name, "expected at most 4 dimensions");
     for (uint32_t i = 0; i < n_dims; i++)
@@ -46,7 +37,7 @@ static int32_t note(void *self, const char *name, const char *text, sonde_probe_
 {
     finishing *f = self;
     char object[192];
-    if (!good_name(name) || !text) return refuse(pe, "a note", "its name is empty, too long or odd");
+    if (!sonde_probe_path_good(name) || !text) return refuse(pe, "a note", "its name is empty, too long or odd");
     if (!f->pipeline->spec.store) return 0;
     snprintf(object, sizeof object, "probes/%s", f->instance->name);
     f->status = sonde_store_attr_text(f->pipeline->spec.store, object, name, text, &f->error);
