@@ -1,6 +1,7 @@
 /* reader_walk.c - everything below a group, bounded in depth and number. */
 #include "reader_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct name_list {
@@ -37,21 +38,31 @@ static void free_list(name_list *list)
     sonde_free(list->names);
 }
 
+static int compare_names(const void *pa, const void *pb)
+{
+    const char *const *a = pa, *const *b = pb;
+    return strcmp(*a, *b);
+}
+
+/* Names in order. HDF5 gives them as they lie in the file: sorting them itself, it releases a table
+ * that a damaged group left half filled. */
 static sonde_status list_names(const sonde_reader *reader, const char *path, name_list *list,
                                sonde_error *err)
 {
     char reason[160] = "it cannot be listed";
     sonde_h5_lock();
     hid_t group = H5Oopen(reader->file, path, reader->links);
-    herr_t result = group < 0
-                        ? -1
-                        : H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, take_name, list);
+    herr_t result = -1;
+    if (group >= 0)
+        result = H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, take_name, list);
     if (result < 0 && !list->failed) sonde_reader_reason(reason);
     if (group >= 0) H5Oclose(group);
     sonde_h5_unlock();
-    if (result >= 0) return SONDE_OK;
-    return sonde_reader_bad(reader, path, err, "%s",
-                            list->failed ? "it has too many members to list" : reason);
+    if (result < 0)
+        return sonde_reader_bad(reader, path, err, "%s",
+                                list->failed ? "it has too many members to list" : reason);
+    if (list->count > 1) qsort(list->names, list->count, sizeof *list->names, compare_names);
+    return SONDE_OK;
 }
 
 /* Names reach terminals and messages: valid UTF-8 without control characters, of bounded length. */

@@ -1,6 +1,7 @@
 /* The reader on damaged files: any byte may be anything, and nothing may crash. Run under ASan. */
 #include "sonde/reader.h"
 
+#include "tests/support/capture_file.h"
 #include "tests/support/h5_file.h"
 
 #include <setjmp.h>
@@ -195,13 +196,24 @@ static void test_damaged_minimal_captures(void **state)
     hid_t file = h5_create(path, true);
     put_everything(file);
     H5Fclose(file);
-    damage(1000, 1);
+    damage(500, 1);
+}
+
+static void test_damaged_captures(void **state)
+{
+    (void)state;
+    sonde_error err = {0};
+    const capture_file_options options = {.path = path, .chunk_target_bytes = 512};
+    if (capture_file_write(&options, &err) != SONDE_OK) fail_msg("%s", err.message);
+    damage(200, 2);
+    ;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_damaged_minimal_captures),
+        cmocka_unit_test(test_damaged_captures),
     };
     return cmocka_run_group_tests_name("reader, damaged files", tests, make_path, remove_path);
 }
