@@ -131,10 +131,12 @@ static sonde_status fill(sonde_prompts *p, const sonde_source_line *line, sonde_
 {
     sonde_prompt_draft draft = {0};
     sonde_status status = read_draft(p, line, &draft, prompt, err);
-    bool bad = status == SONDE_BAD_PROMPT; /* its id is taken all the same */
-    if (status == SONDE_OK || bad) {
-        sonde_status claimed = claim_id(p, prompt, bad ? NULL : err);
-        if (!bad) status = claimed;
+    if (status == SONDE_OK ||
+        status == SONDE_BAD_PROMPT) { /* a bad one takes its id all the same */
+        sonde_error why = {0};
+        sonde_status claimed = claim_id(p, prompt, &why);
+        bool counts = status == SONDE_OK || claimed == SONDE_NO_MEMORY;
+        if (claimed != SONDE_OK && counts) status = sonde_fail(err, claimed, "%s", why.message);
     }
     if (status == SONDE_OK) status = sonde_prompt_encode(&p->encoder, &draft, prompt, err);
     if (status == SONDE_OK && draft.spans) status = sonde_prompt_mark(draft.spans, prompt, err);

@@ -327,7 +327,7 @@ static void test_failing_allocations(void **state)
     prompt_source s;
     const char *text =
         "{\"id\":\"p\",\"text\":\"abcdefgh\",\"spans\":[[3,6]],\"rows\":\"last:1&!bos\"}\n"
-        "{\"text\":\"t\",\"continuation\":\"he\"}\n[\n";
+        "{\"text\":\"t\",\"continuation\":\"he\"}\n[\n{\"id\":\"p\",\"tokens\":[]}\n";
     prompt_source_open(
         &s, ".jsonl", text, strlen(text),
         OPTIONS("bad-prompt", "skip", "max-seq", "5", "too-long", "split", "add-bos", "no"));
