@@ -69,7 +69,7 @@ typedef struct sonde_diff_metrics {
     int64_t over;      /* |a - b| > atol + rtol |b| */
     double max_abs;    /* of a - b, finite pairs; as all below */
     double rel_l2;     /* |a - b| / |b|; infinite when b is 0 and a is not */
-    double cosine;     /* 1 when both are 0, 0 when one is */
+    double cosine;     /* 1 when identical, 0 when one is 0, NaN when squares overflow */
     double max_ulp;    /* distances of finite pairs in the coarser stored dtype, to which the */
     double mean_ulp;   /* finer value is rounded; integers: a - b */
     int64_t ulp_above_1;

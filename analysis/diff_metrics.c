@@ -96,7 +96,9 @@ double diff_sums_rel_l2(const diff_sums *sums)
 
 double diff_sums_cosine(const diff_sums *sums)
 {
+    if (sums->unequal == 0) return 1.0;
     if (sums->aa == 0.0 || sums->bb == 0.0) return sums->aa == sums->bb ? 1.0 : 0.0;
+    if (!isfinite(sums->aa) || !isfinite(sums->bb)) return NAN; /* squares above 1e308 */
     return sums->ab / (sqrt(sums->aa) * sqrt(sums->bb));
 }
 

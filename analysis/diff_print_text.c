@@ -113,7 +113,9 @@ static void print_first(const sonde_diff_point *list, int64_t n, const char *wha
     while (i < n && !(list[i].fails && list[i].first.present)) i++;
     if (i == n) return;
     const sonde_diff_point *p = &list[i];
-    fprintf(out, "\nfirst %s that fails: %s\n  first difference at ", what, p->name);
+    bool has_place = p->first.has_row || p->first.n_index > 0;
+    fprintf(out, "\nfirst %s that fails: %s\n  first difference%s", what, p->name,
+            has_place ? " at " : "");
     print_place(&p->first, out);
     fprintf(out, ": %.9g against %.9g\n", p->first.a, p->first.b);
     if (p->worst.present) {
