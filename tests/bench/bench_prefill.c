@@ -7,7 +7,6 @@
  */
 #include "bench.h"
 #include "checkpoint.h"
-#include "run/recipe_internal.h"
 #include "run/run.h"
 
 #include <stdlib.h>
