@@ -30,10 +30,10 @@ static sonde_status declare_points(capture_run *run, sonde_error *err)
 {
     int32_t other;
     sonde_schema_point dense = {.name = "blocks.0.resid_post", .layer = 0, .stored = SONDE_DTYPE_BF16,
-                                .logical = "f32", .n_dims = 1, .shape = {CASE_WIDTH}};
+                                .logical = "f32", .n_dims = 1, .shape = {CAPTURE_WIDTH}};
     sonde_schema_point scalar = {.name = "blocks.0.norm", .layer = 0, .stored = SONDE_DTYPE_F32};
     sonde_schema_point ragged = {.name = "blocks.1.attn.scores", .layer = 1,
-                                 .stored = SONDE_DTYPE_F32, .ragged = true, .shape = {CASE_HEADS}};
+                                 .stored = SONDE_DTYPE_F32, .ragged = true, .shape = {CAPTURE_HEADS}};
     sonde_schema_point mapped = {.name = "blocks.1.mlp.post", .layer = 1, .stored = SONDE_DTYPE_F16,
                                  .n_dims = 2, .shape = {2, 4}, .rowmap = true, .parts = "[0,4]"};
     SONDE_TRY(sonde_schema_add_point(run->schema, &dense, &run->dense, err));
@@ -91,11 +91,11 @@ static sonde_status put_labels(capture_run *run, int64_t sequence, int64_t n, so
 
 static sonde_status put_dense(capture_run *run, int64_t n, sonde_error *err)
 {
-    uint16_t values[32][CASE_WIDTH];
+    uint16_t values[32][CAPTURE_WIDTH];
     float norms[32];
     double l2[32][2];
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t c = 0; c < CASE_WIDTH; c++) values[i][c] = case_bf16(run->rows + i, c);
+        for (int64_t c = 0; c < CAPTURE_WIDTH; c++) values[i][c] = case_bf16(run->rows + i, c);
         norms[i] = case_score(run->rows + i, 1);
         l2[i][0] = (double)(run->rows + i);
         l2[i][1] = -l2[i][0];
@@ -112,11 +112,11 @@ static sonde_status put_ragged(capture_run *run, int64_t n, sonde_error *err)
 {
     uint64_t offsets[33];
     uint32_t keys[32];
-    float values[CASE_HEADS * 32 * 33 / 2];
+    float values[CAPTURE_HEADS * 32 * 33 / 2];
     int64_t at = 0;
     offsets[0] = (uint64_t)run->elements;
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t e = 0; e < CASE_HEADS * (i + 1); e++) values[at++] = case_score(run->rows + i, e);
+        for (int64_t e = 0; e < CAPTURE_HEADS * (i + 1); e++) values[at++] = case_score(run->rows + i, e);
         offsets[i + 1] = (uint64_t)(run->elements + at);
         keys[i] = 0;
     }
@@ -199,7 +199,7 @@ static sonde_status add_sequence(const capture_case *spec, capture_run *run, int
 
 sonde_status case_put(const capture_case *spec, capture_run *run, sonde_error *err)
 {
-    int64_t count = spec->sequences ? spec->sequences : CASE_SEQUENCES;
+    int64_t count = spec->sequences ? spec->sequences : CAPTURE_SEQUENCES;
     for (int64_t i = 0; i < count; i++) {
         int64_t n = case_rows(i);
         SONDE_TRY(put_dense(run, n, err));

@@ -7,15 +7,15 @@
 
 #include "store/schema.h"
 
-#define CASE_SEQUENCES 60
-#define CASE_WIDTH 48
-#define CASE_HEADS 3
+#define CAPTURE_SEQUENCES 60
+#define CAPTURE_WIDTH 48
+#define CAPTURE_HEADS 3
 
 typedef struct capture_case {
     const char *path;
     sonde_codec codec;
     int64_t chunk_target_bytes; /* 0: the default */
-    int64_t sequences;          /* 0: CASE_SEQUENCES */
+    int64_t sequences;          /* 0: CAPTURE_SEQUENCES */
     bool no_meta;
     bool overwrite;
 } capture_case;
