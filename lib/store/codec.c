@@ -204,7 +204,28 @@ static void put_stored(bit_writer *w, const uint8_t *plane, size_t n, bool last)
     } while (n > 0);
 }
 
-/* Fixed codes: one literal, then matches of 258, 3 or fewer literals at distance 1. */
+/* A match of 3 to 258 bytes at distance 1, in fixed codes (RFC 1951, 3.2.5 and 3.2.6). */
+static void put_match(bit_writer *w, unsigned length)
+{
+    unsigned symbol, extra = 0, extra_bits = 0;
+    if (length == 258) {
+        symbol = 285;
+    } else if (length < 11) {
+        symbol = 254 + length;
+    } else {
+        unsigned rest = length - 3, top = 31u - (unsigned)__builtin_clz(rest);
+        extra_bits = top - 2;
+        symbol = 257 + 4 * (top - 1) + (rest >> extra_bits & 3u);
+        extra = rest & ((1u << extra_bits) - 1);
+    }
+    if (symbol < 280) put_bits(w, reversed(symbol - 256, 7), 7);
+    else put_bits(w, reversed(0xC0 + symbol - 280, 8), 8);
+    put_bits(w, extra, extra_bits);
+    put_bits(w, 0, 5);
+    flush_bits(w);
+}
+
+/* Fixed codes: one literal, then matches at distance 1. */
 static void put_run(bit_writer *w, uint8_t value, size_t n, bool last)
 {
     unsigned literal_bits = value < 144 ? 8 : 9;
@@ -213,15 +234,12 @@ static void put_run(bit_writer *w, uint8_t value, size_t n, bool last)
     put_bits(w, (last ? 1u : 0u) | 1u << 1, 3);
     put_bits(w, literal, literal_bits);
     flush_bits(w);
-    for (n--; n >= 258; n -= 258) {
-        put_bits(w, reversed(0xC5, 8), 8); /* length 258 */
-        put_bits(w, 0, 5);                 /* distance 1 */
-        flush_bits(w);
+    for (n--; n >= 3;) {
+        size_t piece = SONDE_MIN(n, 258);
+        put_match(w, (unsigned)piece);
+        n -= piece;
     }
-    for (; n > 0; n--) {
-        put_bits(w, literal, literal_bits);
-        flush_bits(w);
-    }
+    for (; n > 0; n--) put_bits(w, literal, literal_bits);
     put_bits(w, 0, 7);
     flush_bits(w);
 }

@@ -50,6 +50,7 @@ struct sonde_stored {
     size_t row_bytes, element_bytes, chunk_bytes;
     int64_t chunk_rows;
     int64_t extent;     /* rows the file's dataset has now (writer, seal) */
+    bool reopened;      /* since its last chunk was written: HDF5 may read it */
     int64_t rows_put;   /* highest row put + 1 */
     sonde_chunk **open; /* by rising index */
     size_t n_open, open_capacity;

@@ -97,6 +97,17 @@ void sonde_store_finish(sonde_store *store)
     pthread_mutex_unlock(&store->lock);
 }
 
+/* libhdf5 1.10 remembers a chunk that was written directly, but not which filters it skipped: before
+ * it reads what we wrote, the dataset is closed and opened again. */
+static bool reopen(sonde_store *store, sonde_stored *set)
+{
+    if (set->reopened) return true;
+    H5Dclose(set->id);
+    set->id = H5Dopen2(store->file, set->path, H5P_DEFAULT);
+    set->reopened = set->id >= 0;
+    return set->reopened;
+}
+
 sonde_status sonde_store_read(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
                               void *rows, sonde_error *err)
 {
@@ -108,9 +119,10 @@ sonde_status sonde_store_read(sonde_store *store, int32_t id, int64_t first_row,
         return sonde_fail(err, SONDE_IO, "%s: row %lld of /%s is not in the file", store->part_path,
                           (long long)(first_row + n_rows - 1), set->path);
     sonde_h5_lock();
+    bool good = reopen(store, set);
     hid_t space = H5Dget_space(set->id), memory = H5Screate_simple(set->spec.n_dims + 1, count, NULL);
     hid_t type = sonde_h5_type(set->spec.dtype);
-    bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+    good = good && H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
                 H5Dread(set->id, type, memory, space, H5P_DEFAULT, rows) >= 0;
     H5Tclose(type);
     H5Sclose(memory);
@@ -159,7 +171,7 @@ static bool cut(sonde_store *store, sonde_stored *set, int64_t rows)
     hsize_t dims[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)rows};
     for (int32_t i = 0; i < set->spec.n_dims; i++) dims[i + 1] = (hsize_t)set->spec.shape[i];
     if (rows >= set->extent) return true;
-    if (H5Dset_extent(set->id, dims) < 0 || H5Dflush(set->id) < 0) return false;
+    if (!reopen(store, set) || H5Dset_extent(set->id, dims) < 0 || H5Dflush(set->id) < 0) return false;
     set->extent = rows;
     drop_records(store, set, rows);
     bool good = true;
@@ -227,7 +239,7 @@ static bool close_file(sonde_store *store, bool complete, const int64_t *rows)
                 sonde_h5_put_int(store->file, "sealed", 1) &&
                 sonde_h5_put_int(store->file, "complete", complete ? 1 : 0);
     for (int32_t i = 0; i < store->n_sets; i++) {
-        if (H5Dclose(store->sets[i]->id) < 0) good = false;
+        if (store->sets[i]->id >= 0 && H5Dclose(store->sets[i]->id) < 0) good = false;
         store->sets[i]->id = H5I_INVALID_HID;
     }
     if (H5Fclose(store->file) < 0) good = false;
