@@ -78,8 +78,11 @@ BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(wildcard tests/
              $(B)/tests/support/linear_case.o
 $(BENCH_BIN): %: %.o $(BENCH_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
-	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libsonde.a $(LIBS)
-.PHONY: bench-kernels
+	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
+.PHONY: bench-kernels bench-codec
+## bench-codec: rates and ratios of the chunk codecs, on one core
+bench-codec: $(B)/tests/bench/bench_codec
+	@$<
 ## bench-kernels: builds and runs the benchmarks of the kernels (minutes; wants a quiet machine)
 bench-kernels: $(BENCH_BIN)
 	@for t in $(BENCH_BIN); do echo "== $$t"; $$t || exit 1; done

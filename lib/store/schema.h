@@ -183,9 +183,10 @@ sonde_status sonde_schema_write_table(sonde_schema *schema, const char *instance
 sonde_status sonde_schema_safe_rows(sonde_schema *schema, int64_t *rows, int64_t *sequences,
                                     sonde_error *err);
 /* Seals with the first `rows` rows of /rows and of every point without a row map, and the first
- * `sequences` entries of /sequences (-1: all that were put; never more than the file has). Points
- * with a row map keep those of their rows that lie below `rows`. Returns the first failure of the
- * store; the file is sealed all the same where that was possible (sonde_store_is_sealed).
+ * `sequences` entries of /sequences (-1: all that were put; never more than the file has, and where
+ * that is less than what was put, only whole sequences and their rows). Points with a row map keep
+ * those of their rows that lie below `rows`. Returns the first failure of the store; the file is
+ * sealed all the same where that was possible (sonde_store_is_sealed).
  * A complete seal checks that nothing is missing: INTERNAL names a dataset with a hole or of another
  * length than /rows, and the file is sealed with complete = 0. */
 sonde_status sonde_schema_seal(sonde_schema *schema, bool complete, int64_t rows, int64_t sequences,

@@ -339,6 +339,7 @@ static sonde_status make_plan(sonde_schema *schema, bool complete, int64_t rows,
                 sonde_store_failure(schema->store, NULL) != SONDE_OK;
     if (rows >= 0) plan->rows = SONDE_MIN(plan->rows, rows);
     if (sequences >= 0) plan->sequences = SONDE_MIN(plan->sequences, sequences);
+    if (plan->cut) SONDE_TRY(cut_to_sequences(schema, &plan->rows, &plan->sequences, err));
     return plan_lengths(schema, plan, err);
 }
 
