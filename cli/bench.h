@@ -62,6 +62,7 @@ sonde_status bench_decode(const bench_spec *spec, int threads, double *rate, son
 /* Four prompts with every blocks.*.resid_post captured, and the same plan with one row captured. */
 typedef struct bench_capture_result {
     double seconds_with, seconds_without;
+    double cpu_with, cpu_without; /* processor seconds: others on the machine change them little */
     double codec_gbs, ratio; /* uncompressed bytes per second of one codec thread; raw / stored */
 } bench_capture_result;
 sonde_status bench_capture(const bench_spec *spec, int threads, bench_capture_result *result,

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define CAPTURE_PROMPTS 4
@@ -71,8 +72,22 @@ void bench_folder_remove(const bench_spec *spec)
 
 /* ---- one job ---------------------------------------------------------------------------------------- */
 
+static double cpu_seconds(void)
+{
+    struct rusage u;
+    if (getrusage(RUSAGE_SELF, &u) != 0) return NAN;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+/* What a run came to; `cpu` counts the run alone, not the opening of the model. */
+typedef struct outcome {
+    sonde_job_summary summary;
+    double cpu;
+} outcome;
+
 static sonde_status run_job(const bench_spec *spec, const char *prompts, sonde_job_options *options,
-                            int threads, bool capture, sonde_job_summary *summary, sonde_error *err)
+                            int threads, bool capture, outcome *o, sonde_error *err)
 {
     char count[16], in[128], out[128];
     snprintf(count, sizeof count, "%d", threads);
@@ -86,10 +101,12 @@ static sonde_status run_job(const bench_spec *spec, const char *prompts, sonde_j
     cli_progress progress = {.quiet = true};
     sonde_job_watch watch = {.context = &progress, .cancelled = cli_progress_cancelled};
     sonde_job *job;
-    memset(summary, 0, sizeof *summary);
+    memset(o, 0, sizeof *o);
     SONDE_TRY(sonde_job_open(&job_spec, &job, err));
-    sonde_status status = capture ? sonde_job_capture(job, out, &watch, summary, err)
-                                  : sonde_job_generate(job, &watch, summary, err);
+    double before = cpu_seconds();
+    sonde_status status = capture ? sonde_job_capture(job, out, &watch, &o->summary, err)
+                                  : sonde_job_generate(job, &watch, &o->summary, err);
+    o->cpu = cpu_seconds() - before;
     sonde_job_close(&job);
     return status;
 }
@@ -97,22 +114,24 @@ static sonde_status run_job(const bench_spec *spec, const char *prompts, sonde_j
 sonde_status bench_prefill(const bench_spec *spec, int threads, double *rate, sonde_error *err)
 {
     sonde_job_options options = *spec->options;
-    sonde_job_summary s;
+    outcome o;
     options.max_new_tokens = 1;
-    SONDE_TRY(run_job(spec, "prefill.jsonl", &options, threads, false, &s, err));
-    *rate = (double)spec->tokens / ((double)s.prefill_ns * 1e-9);
+    SONDE_TRY(run_job(spec, "prefill.jsonl", &options, threads, false, &o, err));
+    *rate = (double)spec->tokens / ((double)o.summary.prefill_ns * 1e-9);
     return SONDE_OK;
 }
 
 sonde_status bench_decode(const bench_spec *spec, int threads, double *rate, sonde_error *err)
 {
     sonde_job_options options = *spec->options;
-    sonde_job_summary s;
+    outcome o;
     options.max_new_tokens = DECODE_TOKENS;
-    SONDE_TRY(run_job(spec, "decode.jsonl", &options, threads, false, &s, err));
+    SONDE_TRY(run_job(spec, "decode.jsonl", &options, threads, false, &o, err));
     /* the first token comes of the prefill, and the last one is not run */
-    double steps = (double)s.totals.generated_tokens - 1;
-    *rate = steps < 1 || s.decode_ns == 0 ? NAN : steps / ((double)s.decode_ns * 1e-9);
+    double steps = (double)o.summary.totals.generated_tokens - 1;
+    *rate = steps < 1 || o.summary.decode_ns == 0
+                ? NAN
+                : steps / ((double)o.summary.decode_ns * 1e-9);
     return SONDE_OK;
 }
 
@@ -129,14 +148,16 @@ sonde_status bench_capture(const bench_spec *spec, int threads, bench_capture_re
     one = all;
     one.points.values[0] = "blocks.-1.resid_post";
     one.rows = "last:1";
-    sonde_job_summary with, without;
+    outcome with, without;
     SONDE_TRY(run_job(spec, "capture.jsonl", &one, threads, true, &without, err));
     SONDE_TRY(run_job(spec, "capture.jsonl", &all, threads, true, &with, err));
-    result->seconds_with = with.totals.seconds;
-    result->seconds_without = without.totals.seconds;
-    result->codec_gbs = with.codec_ns > 0 ? (double)with.totals.bytes_raw / (double)with.codec_ns : NAN;
-    result->ratio = with.totals.bytes_stored > 0
-                        ? (double)with.totals.bytes_raw / (double)with.totals.bytes_stored
-                        : NAN;
+    const sonde_job_summary *s = &with.summary;
+    double raw = (double)s->totals.bytes_raw, stored = (double)s->totals.bytes_stored;
+    *result = (bench_capture_result){.seconds_with = s->totals.seconds,
+                                     .seconds_without = without.summary.totals.seconds,
+                                     .cpu_with = with.cpu,
+                                     .cpu_without = without.cpu,
+                                     .codec_gbs = s->codec_ns > 0 ? raw / (double)s->codec_ns : NAN,
+                                     .ratio = stored > 0 ? raw / stored : NAN};
     return SONDE_OK;
 }

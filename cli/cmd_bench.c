@@ -29,7 +29,7 @@ typedef struct bench {
     double flops_per_token;     /* of a prefill */
     series gflops[MAX_COUNTS], read[MAX_COUNTS], prefill[MAX_COUNTS], decode[MAX_COUNTS];
     series of_peak[MAX_COUNTS], of_read[MAX_COUNTS];
-    series with, without, overhead, codec, ratio;
+    series with, without, overhead, cpu_overhead, codec, ratio;
     double others;
 } bench;
 
@@ -138,6 +138,7 @@ static sonde_status measure_round(bench *b, sonde_error *err)
     add(&b->with, capture.seconds_with);
     add(&b->without, capture.seconds_without);
     add(&b->overhead, capture.seconds_with / capture.seconds_without - 1);
+    add(&b->cpu_overhead, capture.cpu_with / capture.cpu_without - 1);
     add(&b->codec, capture.codec_gbs);
     add(&b->ratio, capture.ratio);
     return SONDE_OK;
@@ -184,6 +185,7 @@ static json_t *capture_json(const bench *b)
     json_object_set_new(value, "seconds_with", cli_json_real(median(&b->with)));
     json_object_set_new(value, "seconds_without", cli_json_real(median(&b->without)));
     json_object_set_new(value, "overhead", cli_json_real(median(&b->overhead)));
+    json_object_set_new(value, "cpu_overhead", cli_json_real(median(&b->cpu_overhead)));
     json_object_set_new(value, "codec_gb_per_second", cli_json_real(median(&b->codec)));
     json_object_set_new(value, "codec_ratio", cli_json_real(median(&b->ratio)));
     return value;
@@ -217,8 +219,9 @@ static void print_result(const bench *b)
         printf("%7d %15.1f %12.1f %7.0f%% %13.1f %14.1f %7.0f%%\n", b->counts[i],
                median(&b->gflops[i]), median(&b->prefill[i]), 100 * median(&b->of_peak[i]),
                median(&b->read[i]), median(&b->decode[i]), 100 * median(&b->of_read[i]));
-    printf("\ncapture of blocks.*.resid_post: %.3f s with, %.3f s without: %+.1f %%\n",
-           median(&b->with), median(&b->without), 100 * median(&b->overhead));
+    printf("\ncapture of blocks.*.resid_post: %.3f s with, %.3f s without: %+.1f %% of "
+           "time, %+.1f %% of processor time\n", median(&b->with), median(&b->without),
+           100 * median(&b->overhead), 100 * median(&b->cpu_overhead));
     printf("codec: %.2f GB/s of a core, ratio %.2f\n", median(&b->codec), median(&b->ratio));
     if (b->others > BUSY)
         printf("\nothers used %.0f %% of the machine meanwhile: it can do more than this\n",

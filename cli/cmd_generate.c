@@ -84,6 +84,7 @@ static sonde_status run(const cli_call *call, sonde_job *job, generation *g, son
     sonde_status status = sonde_job_generate(job, &watch, &summary, err);
     cli_progress_stop(&g->progress);
     if (g->streaming && g->wrote && g->last != '\n') putchar('\n');
+    check_stdout(g);
     if (g->progress.stopped && !cli_was_interrupted()) return cli_flush(err);
     if (!call->job.quiet) cli_print_notes(&summary);
     if (!call->job.quiet && status == SONDE_OK) print_closing(&summary);
