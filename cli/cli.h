@@ -96,7 +96,9 @@ void cli_print_verb_help(const cli_verb *verb, FILE *out);
 
 /* Sends the library's warnings (-v: also what it tells) to stderr. */
 void cli_log_start(const cli_call *call);
-/* Flushes stdout. IO when it took not all, with an empty message where its reader went away. */
+/* Flushes stdout; false when it takes no more. */
+bool cli_stdout_works(void);
+/* The same as a status. IO when it took not all, with an empty message where its reader went away. */
 sonde_status cli_flush(sonde_error *err);
 /* Writes bytes that came from a file or a model so that a terminal can do nothing but show them:
  * control characters and broken UTF-8 as \n, \t or \xNN. Returns the columns used, about. */

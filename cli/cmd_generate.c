@@ -14,7 +14,7 @@ typedef struct generation {
 /* A reader of stdout that went away, or a full disk, ends the job; main.c says so. */
 static void check_stdout(generation *g)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) g->progress.stopped = true;
+    if (!cli_stdout_works()) g->progress.stopped = true;
 }
 
 static void on_text(void *context, uint64_t index, const char *text, size_t bytes)

@@ -30,17 +30,31 @@ static bool reader_went_away(int fd)
     return poll(&pipe_end, 1, 0) == 1 && (pipe_end.revents & POLLERR);
 }
 
+/* errno of the first write to stdout that failed, UNTOLD where stdio kept none; 0: all is well. A
+ * later flush would not tell it again. */
+#define UNTOLD (-1)
+static int stdout_error;
+
+bool cli_stdout_works(void)
+{
+    if (stdout_error != 0) return false;
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    stdout_error = errno ? errno : UNTOLD;
+    return false;
+}
+
 sonde_status cli_flush(sonde_error *err)
 {
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return SONDE_OK;
-    if (reader_went_away(STDOUT_FILENO)) {
+    if (cli_stdout_works()) return SONDE_OK;
+    if (stdout_error == EPIPE || reader_went_away(STDOUT_FILENO)) {
         err->message[0] = '\0';
         return SONDE_IO;
     }
-    if (errno == 0) return sonde_fail(err, SONDE_IO, "standard output took not all");
-    sonde_status status = errno == ENOSPC || errno == EFBIG ? SONDE_DISK_FULL : SONDE_IO;
-    return sonde_fail(err, status, "standard output: %s", strerror(errno));
+    if (stdout_error == UNTOLD) return sonde_fail(err, SONDE_IO, "standard output took not all");
+    bool full = stdout_error == ENOSPC || stdout_error == EFBIG || stdout_error == EDQUOT;
+    return sonde_fail(err, full ? SONDE_DISK_FULL : SONDE_IO, "standard output: %s",
+                      strerror(stdout_error));
 }
 
 int cli_print_clean(FILE *out, const char *text, size_t bytes)
