@@ -50,8 +50,10 @@ sonde_status sonde_flow_grow(sonde_flow *flow, int64_t wanted, sonde_error *err)
     if (wanted <= flow->capacity) return SONDE_OK;
     size_t old_n = flow->capacity ? (size_t)flow->capacity + 1 : 0;
     size_t n = (size_t)SONDE_MAX(wanted, flow->capacity + flow->capacity / 2) + 1;
+    pthread_mutex_lock(&flow->lock);
     bool good = grow_array(&flow->tokens, old_n, n, sizeof *flow->tokens) &&
                 grow_rows(flow, old_n, n) && grow_labels(flow, old_n, n);
+    pthread_mutex_unlock(&flow->lock);
     if (!good) return sonde_no_memory(err, "a sequence's rows", n * 16);
     flow->capacity = (int64_t)n - 1;
     return SONDE_OK;
@@ -69,11 +71,15 @@ static sonde_status set_lines(sonde_flow *flow, sonde_error *err)
         flow->lines[0].expr = flow->own_rows;
     }
     bool generates = flow->prompt.max_new > 1;
+    int32_t used = 0;
     for (int32_t i = 0; i < p->n_slots; i++) {
         sonde_line *line = &flow->lines[i];
         line->deferred = generates && line->expr && p->slots[i].used &&
                          !sonde_rows_is_causal(line->expr);
+        flow->undecided = flow->undecided || line->deferred;
+        used += p->slots[i].used;
     }
+    if (used <= 1) flow->undecided = false;
     return SONDE_OK;
 }
 
@@ -111,7 +117,7 @@ static sonde_status fill_flow(sonde_flow *flow, sonde_error *err)
     int64_t n = flow->prompt.n_tokens;
     SONDE_TRY(sonde_flow_grow(flow, SONDE_MAX(n, 1), err));
     if (n > 0) memcpy(flow->tokens, flow->prompt.tokens, (size_t)n * sizeof *flow->tokens);
-    flow->n_tokens = flow->n_run = n;
+    flow->n_tokens = flow->n_run = flow->n_counted = n;
     SONDE_TRY(sonde_flow_decide(flow, n, false, err));
     flow->keep = sonde_alloc((size_t)n + 1, 1);
     if (!flow->keep) return sonde_no_memory(err, "a sequence's rows", (size_t)n);

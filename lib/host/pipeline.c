@@ -202,7 +202,8 @@ static sonde_status token(void *context, void *user, int64_t position, uint32_t 
     flow->tokens[position] = id;
     set_label(flow, position, &label);
     flow->n_tokens = position + 1;
-    SONDE_TRY(sonde_flow_decide(flow, position + 1, false, err));
+    /* A token that is never run has no row, and `last` is not to count one. */
+    if (flow->prompt.max_new > 1) SONDE_TRY(sonde_flow_decide(flow, position + 1, false, err));
     SONDE_TRY(sonde_flow_add_text(flow, id, stop, err));
     return p->spec.token ? p->spec.token(p->spec.context, flow, err) : SONDE_OK;
 }
@@ -219,6 +220,9 @@ static sonde_status settle(sonde_flow *flow, sonde_error *err)
 {
     flow->n_run = flow->n_tokens - (flow->n_tokens > flow->prompt.n_tokens ? 1 : 0);
     if (has_deferred(flow)) SONDE_TRY(sonde_flow_decide(flow, flow->n_run, true, err));
+    pthread_mutex_lock(&flow->lock);
+    flow->undecided = false;
+    pthread_mutex_unlock(&flow->lock);
     return sonde_flow_end_text(flow, err);
 }
 
@@ -231,6 +235,7 @@ static sonde_status done(void *context, void *user, sonde_finish finish, sonde_e
     SONDE_TRY(sonde_flow_deliver_deferred(flow, err));
     SONDE_TRY(sonde_flow_call_done(flow, err));
     pthread_mutex_lock(&p->lock);
+    if (!flow->counts_known) flow->n_counted = flow->n_run;
     flow->counts_known = flow->done = true;
     sonde_pipeline_place(p);
     pthread_mutex_unlock(&p->lock);

@@ -2,8 +2,9 @@
  * pipeline_internal.h - the state of a pipeline.
  *
  * Locks. `lock` guards the list of flows, row counts and `placed`; retiring happens under
- * `retiring`, one thread at a time. A flow's `held` list is guarded by the flow's own lock. Order:
- * retiring, then lock, then a flow's.
+ * `retiring`, one thread at a time. A flow's own lock guards its `held` list, `undecided`, and the
+ * arrays of its rows while it runs: its worker alone makes them longer, under the lock, and fills
+ * in rows behind those that others read. Order: retiring, then lock, then a flow's.
  */
 #ifndef SONDE_HOST_PIPELINE_INTERNAL_H
 #define SONDE_HOST_PIPELINE_INTERNAL_H
@@ -92,6 +93,7 @@ struct sonde_flow {
     int64_t n_tokens;   /* known so far; the last sampled one may never run */
     int64_t n_run;      /* tokens the model runs on: set when done, prompt tokens before */
     int64_t n_decided;  /* positions whose keep is known */
+    int64_t n_counted;  /* tokens whose rows count: set before counts_known */
     int64_t capacity;
     float *logprob, *entropy; /* [capacity]; NULL: not asked for */
     int32_t *rank_label;
@@ -104,6 +106,7 @@ struct sonde_flow {
     uint64_t **visible;  /* [n_classes][capacity + 1] keys of kept rows before each position */
     uint64_t *visible_base; /* [n_classes] */
     bool counts_known, placed, done;
+    bool undecided; /* rows are numbered among others that are only known when the sequence ends */
     /* probes */
     char *meta_text; /* of the prompt's metadata, made at the first view; by jansson */
     void **states, **scratch; /* [n_instances] */

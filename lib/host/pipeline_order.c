@@ -16,13 +16,15 @@ void sonde_pipeline_append(sonde_pipeline *p, sonde_flow *flow)
     if (!p->unplaced) p->unplaced = flow;
 }
 
-/* Row numbers go on behind a flow whose counts are known. */
-static void count_flow(sonde_pipeline *p, const sonde_flow *flow)
+/* Row numbers go on behind a flow whose counts are known; it may be running still. */
+static void count_flow(sonde_pipeline *p, sonde_flow *flow)
 {
-    int64_t n = flow->n_run;
+    pthread_mutex_lock(&flow->lock);
+    int64_t n = flow->n_counted;
     for (int32_t s = 0; s < p->n_slots; s++) p->slot_rows[s] += flow->lines[s].rank[n];
     for (int32_t c = 0; c < p->n_classes; c++) p->class_keys[c] += flow->visible[c][n];
     p->union_rows += flow->union_rank[n];
+    pthread_mutex_unlock(&flow->lock);
 }
 
 static void place_flow(sonde_pipeline *p, sonde_flow *flow)
@@ -61,20 +63,19 @@ void sonde_pipeline_place(sonde_pipeline *p)
 
 /* ---- what a placed flow holds ---------------------------------------------------------------------------- */
 
+/* The flow's lock is kept: its worker may want to make the arrays longer that are read here. */
 static sonde_status flush_held(sonde_pipeline *p, sonde_flow *flow, sonde_error *err)
 {
-    pthread_mutex_lock(&flow->lock);
-    sonde_held *held = flow->held;
-    flow->held = NULL;
-    flow->held_end = &flow->held;
-    pthread_mutex_unlock(&flow->lock);
     sonde_status status = SONDE_OK;
-    while (held) {
-        sonde_held *next = held->next;
-        if (status == SONDE_OK) status = sonde_pipeline_put_held(p, flow, held, err);
+    pthread_mutex_lock(&flow->lock);
+    while (flow->held && !flow->undecided && status == SONDE_OK) {
+        sonde_held *held = flow->held;
+        status = sonde_pipeline_put_held(p, flow, held, err);
+        flow->held = held->next;
         sonde_held_free(held);
-        held = next;
     }
+    if (!flow->held) flow->held_end = &flow->held;
+    pthread_mutex_unlock(&flow->lock);
     return status;
 }
 

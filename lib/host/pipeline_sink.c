@@ -133,16 +133,16 @@ static sonde_held *make_held(const sonde_pipe_output *o, int64_t first, const in
     return held;
 }
 
-/* Direct when the flow is placed, else kept until it is. */
+/* Direct when the flow is placed and its rows have numbers, else kept until then. */
 static sonde_status put_or_hold(sonde_emitting *e, const sonde_pipe_output *o, int64_t rank,
                                 const void *data, size_t bytes, sonde_error *err)
 {
     sonde_flow *flow = e->flow;
     const sonde_probe_view *view = e->view;
     pthread_mutex_lock(&flow->lock);
-    bool placed = flow->placed;
+    bool numbered = flow->placed && !flow->undecided;
     sonde_held *held = NULL;
-    if (!placed) {
+    if (!numbered) {
         held = make_held(o, rank, view->position, view->n_rows, data, bytes);
         if (held) {
             *flow->held_end = held;
@@ -150,7 +150,7 @@ static sonde_status put_or_hold(sonde_emitting *e, const sonde_pipe_output *o, i
         }
     }
     pthread_mutex_unlock(&flow->lock);
-    if (placed) return put_rows(e->pipeline, flow, o, rank, view->position, view->n_rows, data, err);
+    if (numbered) return put_rows(e->pipeline, flow, o, rank, view->position, view->n_rows, data, err);
     return held ? SONDE_OK : sonde_no_memory(err, "rows that wait for earlier sequences", bytes);
 }
 

@@ -91,6 +91,41 @@ static void test_rows_of_points_with_their_own_expressions(void **state)
     sonde_reader_close(&reader);
 }
 
+/* The one sampled token is never run: it is not among the last rows. */
+static void test_last_rows_before_one_sampled_token(void **state)
+{
+    static const char *const words[] = {"--max-new-tokens", "1", "--rows", "last:2", "--points",
+                                        "embed@last:3,blocks.0.resid_post"};
+    static const uint64_t two[] = {4, 5, 101, 102, 203, 204},
+                          three[] = {3, 4, 5, 100, 101, 102, 202, 203, 204};
+    (void)state;
+    write_text_file(PROMPTS, "{\"tokens\": [5, 9, 17, 3, 22, 8]}\n"
+                             "{\"tokens\": [1, 2], \"max_new_tokens\": 2}\n"
+                             "{\"tokens\": [7, 7, 7, 8, 9]}\n");
+    good_capture(words, SONDE_COUNT(words));
+    sonde_reader *reader = open_capture();
+    assert_places(reader, "blocks.0.resid_post", two, SONDE_COUNT(two));
+    assert_places(reader, "embed", three, SONDE_COUNT(three));
+    sonde_reader_close(&reader);
+}
+
+/* A point's rows are numbered among rows of another point that are known at the end only. */
+static void test_rows_among_rows_known_at_the_end(void **state)
+{
+    static const char *const words[] = {"--max-new-tokens", "5", "--points",
+                                        "embed@generated,blocks.0.resid_post@last:100"};
+    static const uint64_t generated[] = {6, 7, 8, 9, 102, 103, 104, 205, 206, 207, 208};
+    uint64_t last[64];
+    (void)state;
+    write_text_file(PROMPTS, three_prompts);
+    good_capture(words, 4);
+    sonde_reader *reader = open_capture();
+    assert_int_equal(sonde_reader_rows(reader), 24);
+    assert_places(reader, "embed", generated, SONDE_COUNT(generated));
+    assert_int_equal(places(reader, "blocks.0.resid_post", last), 24);
+    sonde_reader_close(&reader);
+}
+
 /* Rows that are only known at the end hold the values that a capture of all rows holds. */
 static void test_rows_known_at_the_end_hold_the_same_values(void **state)
 {
@@ -180,6 +215,39 @@ static void test_a_small_window_changes_no_content(void **state)
     sonde_job_close(&job);
     capture_hash(OUT, narrow);
     assert_string_equal(wide, narrow);
+}
+
+/* Row counts of some prompts are known while they still run, behind others whose counts are not. */
+static void test_rows_placed_while_a_sequence_runs(void **state)
+{
+    static const char *const words[] = {
+        "--workers", "2", "--threads", "1", "--max-new-tokens", "40", "--points",
+        "blocks.1.attn.pattern,embed@generated,blocks.0.resid_post@every:3", "--batch", "3"};
+    static const char *const single[] = {
+        "--workers", "1", "--threads", "1", "--max-new-tokens", "40", "--points",
+        "blocks.1.attn.pattern,embed@generated,blocks.0.resid_post@every:3", "--batch", "1"};
+    static const char *const alone[] = {"--workers", "2", "--threads", "1", "--batch", "3",
+                                        "--max-new-tokens", "40"};
+    static const char *const alone_single[] = {"--workers", "1", "--threads", "1", "--batch", "1",
+                                               "--max-new-tokens", "40"};
+    sonde_string text = {0};
+    char together[33], apart[33];
+    (void)state;
+    for (int i = 0; i < 24; i++)
+        sonde_string_format(&text, "{\"tokens\": [%d, 3, %d], \"rows\": \"%s\"}\n", i + 1, 2 * i,
+                            i % 2 ? "prompt" : "generated&every:2");
+    write_text_file(PROMPTS, text.data);
+    sonde_string_reset(&text);
+    good_capture(words, SONDE_COUNT(words));
+    capture_hash(OUT, together);
+    good_capture(single, SONDE_COUNT(single));
+    capture_hash(OUT, apart);
+    assert_string_equal(together, apart);
+    good_capture(alone, SONDE_COUNT(alone));
+    capture_hash(OUT, together);
+    good_capture(alone_single, SONDE_COUNT(alone_single));
+    capture_hash(OUT, apart);
+    assert_string_equal(together, apart);
 }
 
 /* ---- ends that are no success -------------------------------------------------------------------------------- */
@@ -356,9 +424,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_of_points_with_their_own_expressions),
+        cmocka_unit_test(test_last_rows_before_one_sampled_token),
+        cmocka_unit_test(test_rows_among_rows_known_at_the_end),
         cmocka_unit_test(test_rows_known_at_the_end_hold_the_same_values),
         cmocka_unit_test(test_sequences_say_how_they_ended),
         cmocka_unit_test(test_a_small_window_changes_no_content),
+        cmocka_unit_test(test_rows_placed_while_a_sequence_runs),
         cmocka_unit_test(test_nothing_kept_leaves_no_file),
         cmocka_unit_test(test_an_interrupted_run_seals_what_is_finished),
         cmocka_unit_test(test_a_bad_prompt_seals_those_before_it),
