@@ -84,7 +84,7 @@ const char *cli_default(const cli_verb *verb, const sonde_option *option, char b
     return buffer;
 }
 
-/* ---- the arguments of a verb -------------------------------------------------------------------- */
+/* ---- the arguments of a verb ----------------------------------------------------------------- */
 
 /* Options that may be given more than once: lists, and flags, where it changes nothing. */
 static int most_times(const sonde_option *option)
@@ -148,7 +148,7 @@ static int letters_given(const arguments *args, int32_t option)
     return 0;
 }
 
-/* ---- what went wrong ---------------------------------------------------------------------------- */
+/* ---- what went wrong ------------------------------------------------------------------------- */
 
 /* Verbs that take an option which this one does not. */
 static sonde_status option_of_others(const cli_call *call, const char *name, sonde_error *err)
@@ -213,7 +213,8 @@ static bool comes_later(const sonde_option *option, const char *value)
     static const char *const values[][2] = {
         {"backend", "cuda"}, {"kv-dtype", "int8"}, {"kv-dtype", "fp8"}};
     for (size_t i = 0; value && i < CLI_COUNT(values); i++)
-        if (strcmp(option->name, values[i][0]) == 0 && strcmp(value, values[i][1]) == 0) return true;
+        if (strcmp(option->name, values[i][0]) == 0 && strcmp(value, values[i][1]) == 0)
+            return true;
     return false;
 }
 
@@ -236,8 +237,8 @@ static sonde_status explain(const cli_call *call, const arguments *args, int i, 
     int code = args->end->error[i];
     const char *verb = call->verb->name;
     if (args->end->parent[i] == args->words)
-        return sonde_fail(err, SONDE_USAGE, "%s: more words than any verb takes, from '%s' on", verb,
-                          typed);
+        return sonde_fail(err, SONDE_USAGE, "%s: more words than any verb takes, from '%s' on",
+                          verb, typed);
     if (args->end->parent[i] != args->end) {
         for (int32_t o = 0; o < args->n_options; o++)
             if (args->table[o] == args->end->parent[i])
@@ -259,7 +260,7 @@ static sonde_status explain(const cli_call *call, const arguments *args, int i, 
                       verb, code > 32 && code < 127 ? code : '?', verb);
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static sonde_status check_words(const cli_call *call, sonde_error *err)
 {
@@ -278,6 +279,7 @@ static sonde_status set_options(const cli_call *call, const arguments *args, son
 {
     for (int32_t i = 0; i < args->n_options; i++) {
         const struct arg_str *arg = argument(args, i);
+        const cli_table *owner = args->owners[i];
         bool flag = args->options[i]->type == SONDE_OPTION_FLAG;
         for (int j = 0; j < arg->count + letters_given(args, i); j++) {
             const char *value = j < arg->count ? arg->sval[j] : "";
@@ -286,7 +288,7 @@ static sonde_status set_options(const cli_call *call, const arguments *args, son
                 return not_built(args->options[i], NULL, err);
             if (comes_later(args->options[i], value))
                 return not_built(args->options[i], value, err);
-            sonde_status status = sonde_options_set(args->owners[i]->options, args->owners[i]->target,
+            sonde_status status = sonde_options_set(owner->options, owner->target,
                                                     args->options[i]->name, value, err);
             if (status != SONDE_OK) return sonde_error_prefix(err, "%s", call->verb->name);
         }

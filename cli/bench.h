@@ -7,7 +7,7 @@
 
 #include "cli/cli.h"
 
-/* ---- the machine ---------------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 /* Loops compiled for one instruction set. What they return only keeps them from being removed. */
 typedef struct bench_loops {
@@ -43,7 +43,7 @@ double bench_load_others(const bench_load *before, const bench_load *after);
 
 double bench_now(void); /* seconds */
 
-/* ---- the model ------------------------------------------------------------------------------------ */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 typedef struct bench_spec {
     const char *model;

@@ -80,7 +80,8 @@ double bench_gflops(const bench_loops *loops, int threads)
     share shares[BENCH_MAX_THREADS];
     int64_t iterations = 100000;
     for (;;) {
-        for (int i = 0; i < threads; i++) shares[i] = (share){.loops = loops, .iterations = iterations};
+        for (int i = 0; i < threads; i++)
+            shares[i] = (share){.loops = loops, .iterations = iterations};
         double seconds = run_shares(shares, threads);
         if (seconds >= PEAK_SECONDS)
             return loops->flops_per_iteration * (double)iterations * threads / seconds * 1e-9;

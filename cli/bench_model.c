@@ -48,7 +48,8 @@ sonde_status bench_folder_create(bench_spec *spec, sonde_error *err)
     const char *base = getenv("TMPDIR");
     int n = snprintf(spec->folder, sizeof spec->folder, "%s/sonde-bench-XXXXXX",
                      base && base[0] ? base : "/tmp");
-    if (n >= (int)sizeof spec->folder) snprintf(spec->folder, sizeof spec->folder, "/tmp/sonde-bench-XXXXXX");
+    if (n >= (int)sizeof spec->folder)
+        snprintf(spec->folder, sizeof spec->folder, "/tmp/sonde-bench-XXXXXX");
     if (!mkdtemp(spec->folder)) {
         sonde_fail(err, SONDE_IO, "%s: %s", spec->folder, strerror(errno));
         spec->folder[0] = '\0';
@@ -70,7 +71,7 @@ void bench_folder_remove(const bench_spec *spec)
     rmdir(spec->folder);
 }
 
-/* ---- one job ---------------------------------------------------------------------------------------- */
+/* ---- one job --------------------------------------------------------------------------------- */
 
 static double cpu_seconds(void)
 {

@@ -50,7 +50,7 @@ struct cli_verb {
     const char *about;   /* paragraphs of --help, or NULL */
     const char *example; /* lines of --help, or NULL */
     const char *own, *job, *diff; /* names of options in each table, spaces between; "*": all */
-    const char *defaults; /* "NAME=VALUE ...": where the verb's default is not the table's; or NULL */
+    const char *defaults; /* "NAME=VALUE ...": defaults that are not the table's; or NULL */
     sonde_status (*run)(cli_call *call, sonde_error *err);
 };
 /* All verbs, in the order of --help; the last has no name. */
@@ -67,7 +67,7 @@ sonde_status cmd_diff(cli_call *call, sonde_error *err);
 sonde_status cmd_bench(cli_call *call, sonde_error *err);
 sonde_status cli_model_info(const cli_call *call, sonde_error *err); /* sonde info MODEL */
 
-/* --- args.c, help.c ------------------------------------------------------------------------------ */
+/* --- args.c, help.c --------------------------------------------------------------------------- */
 
 /* The option tables of a verb, with where each one's values go. */
 #define CLI_TABLES 3
@@ -92,13 +92,13 @@ const cli_verb *cli_find_verb(const char *name); /* or NULL */
 void cli_print_help(FILE *out);
 void cli_print_verb_help(const cli_verb *verb, FILE *out);
 
-/* --- output.c ------------------------------------------------------------------------------------ */
+/* --- output.c --------------------------------------------------------------------------------- */
 
 /* Sends the library's warnings (-v: also what it tells) to stderr. */
 void cli_log_start(const cli_call *call);
 /* Flushes stdout; false when it takes no more. */
 bool cli_stdout_works(void);
-/* The same as a status. IO when it took not all, with an empty message where its reader went away. */
+/* The same as a status, IO or DISK_FULL; the message is empty where stdout's reader went away. */
 sonde_status cli_flush(sonde_error *err);
 /* Writes bytes that came from a file or a model so that a terminal can do nothing but show them:
  * control characters and broken UTF-8 as \n, \t or \xNN. Returns the columns used, about. */
@@ -113,9 +113,10 @@ json_t *cli_json_text(const char *text, size_t bytes);
 json_t *cli_json_string(const char *text);
 const char *cli_format_seconds(double seconds, char buffer[32]);
 const char *cli_format_count(uint64_t n, char buffer[32]); /* 1234567 as 1,234,567 */
-const char *cli_format_things(uint64_t n, const char *thing, char buffer[48]); /* "1 row" "2 rows" */
+/* "1 row", "2,000 rows". */
+const char *cli_format_things(uint64_t n, const char *thing, char buffer[48]);
 
-/* --- job.c --------------------------------------------------------------------------------------- */
+/* --- job.c ------------------------------------------------------------------------------------ */
 
 /* The job of a line: MODEL, and PROMPTS or -p. USAGE when there are both or neither. */
 sonde_status cli_job_spec(const cli_call *call, sonde_job_spec *spec, sonde_error *err);
@@ -124,7 +125,7 @@ void cli_print_notes(const sonde_job_summary *summary);
 void cli_print_timings(const sonde_job_summary *summary);
 json_t *cli_summary_json(const sonde_job_summary *summary); /* given to the caller */
 
-/* --- progress.c ---------------------------------------------------------------------------------- */
+/* --- progress.c ------------------------------------------------------------------------------- */
 
 /* Progress on stderr and the first Ctrl-C, for one job. A terminal gets one line that is refreshed,
  * anything else a line every few seconds. A second Ctrl-C ends the process at once. */

@@ -54,7 +54,7 @@ static double median(const series *s)
     return (sorted[(s->n - 1) / 2] + sorted[s->n / 2]) / 2;
 }
 
-/* ---- set-up ----------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static sonde_status read_counts(bench *b, const char *text, sonde_error *err)
 {
@@ -78,9 +78,10 @@ static sonde_status read_counts(bench *b, const char *text, sonde_error *err)
 static double count_flops(const sonde_model *model, const sonde_model_info *i, int64_t tokens)
 {
     bool gated = sonde_model_find_point(model, "blocks.0.mlp.up") >= 0;
-    double heads = (double)(i->n_heads + i->n_kv_heads) * (double)(i->head_dim + i->value_dim);
+    double dims = (double)(i->head_dim + i->value_dim);
+    double heads = (double)(i->n_heads + i->n_kv_heads) * dims;
     double matrices = (double)i->hidden * (heads + (double)i->ffn * (gated ? 3 : 2));
-    double attention = (double)i->n_heads * (double)(i->head_dim + i->value_dim) * (double)tokens / 2;
+    double attention = (double)i->n_heads * dims * (double)tokens / 2;
     return 2 * (double)i->n_layers * (matrices + attention);
 }
 
@@ -111,7 +112,7 @@ static sonde_status look_at_model(bench *b, const cli_call *call, sonde_error *e
     return SONDE_OK;
 }
 
-/* ---- rounds ----------------------------------------------------------------------------------------- */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 static sonde_status measure_threads(bench *b, int32_t i, sonde_error *err)
 {
@@ -162,7 +163,7 @@ static sonde_status measure(bench *b, const cli_call *call, sonde_error *err)
     return SONDE_OK;
 }
 
-/* ---- what came out ---------------------------------------------------------------------------------- */
+/* ---- what came out --------------------------------------------------------------------------- */
 
 static json_t *threads_json(const bench *b, int32_t i)
 {
@@ -207,7 +208,7 @@ static json_t *bench_json(const bench *b, const cli_call *call)
     json_object_set_new(value, "flops_per_token", cli_json_real(b->flops_per_token));
     json_object_set_new(value, "by_threads", threads);
     json_object_set_new(value, "capture", capture_json(b));
-    json_object_set_new(value, "others_share", b->others < 0 ? json_null() : cli_json_real(b->others));
+    json_object_set_new(value, "others_share", cli_json_real(b->others < 0 ? NAN : b->others));
     return value;
 }
 

@@ -8,7 +8,7 @@
 static const char *const attributes[] = {"model", "model_hash", "tokenizer_hash", "backend", "mode",
                                          "format_version", "hook_vocabulary"};
 
-/* ---- JSON ------------------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static json_t *dims_json(const int64_t *dims, int32_t n)
 {
@@ -81,7 +81,7 @@ static sonde_status capture_json(sonde_reader *reader, sonde_error *err)
     return status;
 }
 
-/* ---- for people ------------------------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static void print_name(const char *text, int width)
 {

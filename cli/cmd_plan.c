@@ -92,7 +92,8 @@ static void print_points(const sonde_job_cost *c)
     int width = 5;
     for (int64_t i = 0; i < c->n_points; i++)
         if ((int)strlen(c->points[i].name) > width) width = (int)strlen(c->points[i].name);
-    if (c->n_points > 0) printf("\n%-*s %-6s %14s %10s\n", width, "point", "stored", "rows", "bytes");
+    if (c->n_points > 0)
+        printf("\n%-*s %-6s %14s %10s\n", width, "point", "stored", "rows", "bytes");
     for (int64_t i = 0; i < c->n_points; i++)
         printf("%-*s %-6s %14s %10s\n", width, c->points[i].name, c->points[i].stored,
                cli_format_count(c->points[i].rows, rows),
@@ -103,7 +104,8 @@ static void print_cost(const sonde_model *model, const sonde_job_cost *c)
 {
     char a[32], b[32], d[32];
     printf("sequences   %s", cli_format_count(c->sequences, a));
-    if (c->skipped_sequences > 0) printf(" (%s skipped)", cli_format_count(c->skipped_sequences, b));
+    if (c->skipped_sequences > 0)
+        printf(" (%s skipped)", cli_format_count(c->skipped_sequences, b));
     printf("\ntokens      %s of prompts", cli_format_count(c->prompt_tokens, a));
     if (c->generated_tokens_max > 0)
         printf(", %s generated at most", cli_format_count(c->generated_tokens_max, b));

@@ -54,7 +54,8 @@ static void print_row(const sonde_model *model, const sonde_hook_point *p, const
     char shape[64], cost[48], layer[24] = "-";
     sonde_dtype stored = sonde_as_dtype(as, p);
     shape_text(p, shape);
-    snprintf(cost, sizeof cost, "%zu%s", sonde_dtype_bytes(stored, p->width), p->ragged ? " T" : "");
+    snprintf(cost, sizeof cost, "%zu%s", sonde_dtype_bytes(stored, p->width),
+             p->ragged ? " T" : "");
     if (p->layer >= 0) snprintf(layer, sizeof layer, "%lld", (long long)p->layer);
     printf("%-*s %5s  %-14s %12s  %-6s %s", width, p->name, layer, shape, cost,
            sonde_dtype_name(stored), p->writable ? "yes" : "no");

@@ -23,7 +23,7 @@ typedef struct work {
     uint64_t blank_lines;
 } work;
 
-/* ---- one text, once it is tokens ------------------------------------------------------------------ */
+/* ---- one text, once it is tokens ------------------------------------------------------------- */
 
 static sonde_status mark_rows(work *w, sonde_error *err)
 {
@@ -113,7 +113,7 @@ static sonde_status show_text(work *w, const char *text, size_t bytes, sonde_err
     return show(w, err);
 }
 
-/* ---- ids, as a person or this program writes them --------------------------------------------------- */
+/* ---- ids, as a person or this program writes them -------------------------------------------- */
 
 static sonde_status push_id(work *w, long long id, sonde_error *err)
 {
@@ -123,7 +123,8 @@ static sonde_status push_id(work *w, long long id, sonde_error *err)
     if (w->count == w->capacity) {
         size_t capacity = w->capacity ? 2 * w->capacity : 64;
         uint32_t *typed = realloc(w->typed, capacity * sizeof *typed);
-        if (!typed) return sonde_fail(err, SONDE_NO_MEMORY, "out of memory for %zu tokens", capacity);
+        if (!typed)
+            return sonde_fail(err, SONDE_NO_MEMORY, "out of memory for %zu tokens", capacity);
         w->typed = typed;
         w->capacity = capacity;
     }
@@ -180,7 +181,7 @@ static sonde_status show_ids(work *w, const char *text, sonde_error *err)
     return show(w, err);
 }
 
-/* ---- lines ------------------------------------------------------------------------------------------ */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 static sonde_status show_object(work *w, const char *line, size_t bytes, sonde_error *err)
 {

@@ -1,6 +1,8 @@
 /* job.c - from a parsed line to a job, and what it says when it is over. */
 #include "cli/cli.h"
 
+#include <string.h>
+
 sonde_status cli_job_spec(const cli_call *call, sonde_job_spec *spec, sonde_error *err)
 {
     const sonde_option_list *texts = &call->own.prompt;
@@ -79,8 +81,9 @@ json_t *cli_summary_json(const sonde_job_summary *s)
     };
     json_t *value = json_object();
     for (size_t i = 0; i < CLI_COUNT(numbers); i++) {
-        const void *at = (const char *)s + numbers[i].offset;
-        json_object_set_new(value, numbers[i].name, json_integer((json_int_t) * (const uint64_t *)at));
+        uint64_t number;
+        memcpy(&number, (const char *)s + numbers[i].offset, sizeof number);
+        json_object_set_new(value, numbers[i].name, json_integer((json_int_t)number));
     }
     json_object_set_new(value, "seconds", cli_json_real(s->totals.seconds));
     json_object_set_new(value, "tokens_per_second", cli_json_real(s->totals.tokens_per_second));

@@ -57,23 +57,31 @@ sonde_status cli_flush(sonde_error *err)
                       strerror(stdout_error));
 }
 
+/* Bytes of the character at text[0..n), 0 when it is none. */
+static size_t character_bytes(const char *text, size_t n)
+{
+    for (size_t length = 1; length <= 4 && length <= n; length++)
+        if (sonde_utf8_valid_prefix(text, length) == length) return length;
+    return 0;
+}
+
 int cli_print_clean(FILE *out, const char *text, size_t bytes)
 {
     int columns = 0;
-    for (size_t i = 0; i < bytes;) {
+    for (size_t i = 0, n; i < bytes; i += n) {
         unsigned char c = (unsigned char)text[i];
-        size_t n = 1;
-        if (c >= 0x80)
-            for (n = 4; n > 0 && (i + n > bytes || sonde_utf8_valid_prefix(text + i, n) != n); n--) {
-            }
-        bool control = c < 0x20 || c == 0x7F || (n == 2 && c == 0xC2 && (unsigned char)text[i + 1] < 0xA0);
-        if (c == '\n' || c == '\t')
+        n = character_bytes(text + i, bytes - i);
+        bool control = c < 0x20 || c == 0x7F ||
+                       (n == 2 && c == 0xC2 && (unsigned char)text[i + 1] < 0xA0);
+        if (c == '\n' || c == '\t') {
             columns += fprintf(out, c == '\n' ? "\\n" : "\\t");
-        else if (n == 0 || control)
-            columns += fprintf(out, "\\x%02X", c), n = 1;
-        else
-            columns += (fwrite(text + i, 1, n, out), 1);
-        i += n;
+        } else if (n == 0 || control) {
+            columns += fprintf(out, "\\x%02X", c);
+            n = 1;
+        } else {
+            fwrite(text + i, 1, n, out);
+            columns++;
+        }
     }
     return columns;
 }
