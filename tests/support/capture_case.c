@@ -218,7 +218,7 @@ sonde_status case_put(const capture_case *spec, capture_run *run, sonde_error *e
 static const char *piece_of(void *context, uint32_t token, size_t *bytes)
 {
     char *piece = context;
-    *bytes = (size_t)snprintf(piece, 16, token == 7 ? "" : "t%u", (unsigned)token);
+    *bytes = token == 7 ? 0 : (size_t)snprintf(piece, 16, "t%u", (unsigned)token);
     return piece;
 }
 
