@@ -59,7 +59,7 @@ void sonde_unshuffle(const uint8_t *data, size_t bytes, size_t element_bytes, ui
     memcpy(out + n * element_bytes, data + n * element_bytes, bytes - n * element_bytes);
 }
 
-/* ---- bits ---------------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
 typedef struct bit_writer {
     uint64_t bits;
@@ -89,7 +89,7 @@ static void align_byte(bit_writer *w)
     flush_bits(w);
 }
 
-/* ---- Huffman lengths ------------------------------------------------------------------------------------- */
+/* ---- Huffman lengths ------------------------------------------------------------------------- */
 
 typedef struct leaf {
     uint32_t count;
@@ -130,7 +130,8 @@ static void tree_depths(const leaf *leaves, uint8_t depth[SYMBOLS])
     }
     node_depth[made - 1] = 0;
     for (int i = made - 2; i >= 0; i--) node_depth[i] = node_depth[parent_node[i]] + 1;
-    for (int i = 0; i < SYMBOLS; i++) depth[i] = (uint8_t)SONDE_MIN(node_depth[parent_leaf[i]] + 1, 255);
+    for (int i = 0; i < SYMBOLS; i++)
+        depth[i] = (uint8_t)SONDE_MIN(node_depth[parent_leaf[i]] + 1, 255);
 }
 
 /* Cuts depths to MOST_BITS and repairs the Kraft sum: leaves come in rising count, so the rarest
@@ -186,7 +187,7 @@ static void make_codes(const uint32_t counts[256], code_table *table)
         table->code[i] = (uint16_t)reversed(next[table->length[i]]++, table->length[i]);
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 static void put_stored(bit_writer *w, const uint8_t *plane, size_t n, bool last)
 {
@@ -247,7 +248,8 @@ static void put_run(bit_writer *w, uint8_t value, size_t n, bool last)
 /* Header: 257 literal lengths and one empty distance code, written with 16 flat four-bit codes. */
 static void put_huffman_header(bit_writer *w, const code_table *t, bool last)
 {
-    static const uint8_t order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    static const uint8_t order[19] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
+                                      11, 4,  12, 3, 13, 2, 14, 1, 15};
     put_bits(w, (last ? 1u : 0u) | 2u << 1, 3);
     put_bits(w, 0, 5);
     put_bits(w, 0, 5);

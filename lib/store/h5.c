@@ -17,7 +17,7 @@ void sonde_h5_unlock(void)
     pthread_mutex_unlock(&library_lock);
 }
 
-/* ---- types ------------------------------------------------------------------------------------------- */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 /* A 2-byte float: sign in bit 15, exponent below it, mantissa at the bottom. */
 static hid_t small_float(size_t exponent_bits, size_t bias)
@@ -91,7 +91,7 @@ sonde_dtype sonde_h5_dtype(hid_t type)
     }
 }
 
-/* ---- attributes --------------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 static hid_t text_type(size_t bytes)
 {
@@ -102,7 +102,8 @@ static hid_t text_type(size_t bytes)
     return type;
 }
 
-static bool put_attribute(hid_t object, const char *name, hid_t type, hid_t space, const void *value)
+static bool put_attribute(hid_t object, const char *name, hid_t type, hid_t space,
+                          const void *value)
 {
     if (H5Aexists(object, name) > 0) H5Adelete(object, name);
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
@@ -136,7 +137,8 @@ bool sonde_h5_put_array(hid_t object, const char *name, sonde_dtype dtype, int64
 {
     hsize_t dims[1] = {(hsize_t)count};
     hid_t type = sonde_h5_type(dtype);
-    bool good = type >= 0 && put_attribute(object, name, type, H5Screate_simple(1, dims, NULL), values);
+    bool good =
+        type >= 0 && put_attribute(object, name, type, H5Screate_simple(1, dims, NULL), values);
     if (type >= 0) H5Tclose(type);
     return good;
 }

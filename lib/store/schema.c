@@ -8,7 +8,7 @@
 #define LIST_CHUNK_BYTES 65536
 #define PIECE 512 /* rows of a filled-in column at a time */
 
-/* ---- helpers --------------------------------------------------------------------------------------- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 
 sonde_status sonde_schema_declare(sonde_schema *schema, const char *path, sonde_dtype dtype,
                                   int64_t chunk_rows, bool compressed, int32_t *id,
@@ -56,7 +56,7 @@ sonde_status sonde_schema_declare_lists(sonde_schema *schema, const char *path, 
     return sonde_store_put(schema->store, lists->indptr, 0, 1, &zero, err);
 }
 
-/* ---- the root ---------------------------------------------------------------------------------------- */
+/* ---- the root -------------------------------------------------------------------------------- */
 
 static sonde_status write_root(sonde_schema *schema, const sonde_schema_options *options,
                                sonde_error *err)
@@ -79,13 +79,14 @@ static sonde_status write_root(sonde_schema *schema, const sonde_schema_options 
                    {"shard_count", whole ? 1 : options->shard_count}};
     for (size_t i = 0; i < SONDE_COUNT(texts); i++)
         if (texts[i].value)
-            SONDE_TRY(sonde_store_attr_text(schema->store, "/", texts[i].name, texts[i].value, err));
+            SONDE_TRY(
+                sonde_store_attr_text(schema->store, "/", texts[i].name, texts[i].value, err));
     for (size_t i = 0; i < SONDE_COUNT(numbers); i++)
         SONDE_TRY(sonde_store_attr_int(schema->store, "/", numbers[i].name, numbers[i].value, err));
     return SONDE_OK;
 }
 
-/* ---- /rows ------------------------------------------------------------------------------------------- */
+/* ---- /rows ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *path;
@@ -157,7 +158,8 @@ sonde_status sonde_schema_put_rows(sonde_schema *schema, int64_t first_row, int6
     for (int i = 0; i < PIECE && !rows->logprob; i++) nans[i] = NAN;
     for (int i = 0; i < ROWS_COLUMNS; i++) {
         if (columns[i])
-            SONDE_TRY(sonde_store_put(schema->store, schema->rows[i], first_row, n, columns[i], err));
+            SONDE_TRY(
+                sonde_store_put(schema->store, schema->rows[i], first_row, n, columns[i], err));
         else if (i == ROWS_LOGPROB)
             SONDE_TRY(put_constant(schema, schema->rows[i], first_row, n, nans, err));
         else if (i == ROWS_PHASE || i == ROWS_SEGMENT)
@@ -168,7 +170,7 @@ sonde_status sonde_schema_put_rows(sonde_schema *schema, int64_t first_row, int6
     return SONDE_OK;
 }
 
-/* ---- rows of probes ------------------------------------------------------------------------------------ */
+/* ---- rows of probes -------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -217,7 +219,7 @@ sonde_status sonde_schema_add_rows(sonde_schema *schema, const char *instance, c
     return status;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 sonde_status sonde_schema_create(sonde_store *store, const sonde_schema_options *options,
                                  sonde_schema **out, sonde_error *err)

@@ -52,7 +52,7 @@ sonde_status sonde_schema_create(sonde_store *store, const sonde_schema_options 
                                  sonde_schema **schema, sonde_error *err);
 void sonde_schema_destroy(sonde_schema **schema);
 
-/* --- points ------------------------------------------------------------------------------------- */
+/* --- points ----------------------------------------------------------------------------------- */
 
 typedef struct sonde_schema_point {
     const char *name;       /* of the dataset below /activations */
@@ -79,8 +79,9 @@ sonde_status sonde_schema_link_point(sonde_schema *schema, int32_t point, const 
 /* Dense rows [first_row, first_row + n): [n, ...shape] of the stored dtype. [any thread] */
 sonde_status sonde_schema_put(sonde_schema *schema, int32_t point, int64_t first_row, int64_t n,
                               const void *data, sonde_error *err);
-/* Ragged rows (not for dense points): offsets[i] .. offsets[i + 1] are the flat elements of row first_row + i in the whole
- * dataset (n + 1 values); first_key [n]; data holds offsets[n] - offsets[0] elements. [any thread] */
+/* Ragged rows (not for dense points): offsets[i] .. offsets[i + 1] are the flat elements of row
+ * first_row + i in the whole dataset (n + 1 values); first_key [n]; data holds
+ * offsets[n] - offsets[0] elements. [any thread] */
 sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t point, int64_t first_row,
                                      int64_t n, const uint64_t *offsets, const uint32_t *first_key,
                                      const void *data, sonde_error *err);
@@ -88,7 +89,7 @@ sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t point, int64_
 sonde_status sonde_schema_put_rowmap(sonde_schema *schema, int32_t point, int64_t first_row,
                                      int64_t n, const uint64_t *rows, sonde_error *err);
 
-/* --- rows --------------------------------------------------------------------------------------- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 /* Columns of /rows, [n] each. phase, segment NULL: 0; logprob NULL: NaN. */
 typedef struct sonde_schema_rows {
@@ -114,7 +115,7 @@ sonde_status sonde_schema_add_rows(sonde_schema *schema, const char *instance, c
                                    int32_t point, sonde_dtype dtype, int32_t n_dims,
                                    const int64_t *shape, int32_t *id, sonde_error *err);
 
-/* --- sequences ----------------------------------------------------------------------------------- */
+/* --- sequences -------------------------------------------------------------------------------- */
 
 typedef enum sonde_sequence_status {
     SONDE_SEQUENCE_DONE = 0,
@@ -136,7 +137,8 @@ typedef struct sonde_schema_sequence {
     bool id_is_given;   /* by the user, not the line's index */
     const char *text;   /* UTF-8, prompt then generated; NULL: none */
     size_t text_bytes;
-    const uint32_t *tokens; /* [n_tokens] prompt then generated; xxh3 is taken of the first n_prompt */
+    const uint32_t
+        *tokens; /* [n_tokens] prompt then generated; xxh3 is taken of the first n_prompt */
     int64_t n_tokens;
     const uint32_t *text_start, *text_end; /* [n_tokens] bytes in text; NULL: 0 */
     const json_t *meta;     /* object: metadata of the prompt; NULL: none */
@@ -147,13 +149,13 @@ typedef struct sonde_schema_sequence {
 sonde_status sonde_schema_add_sequence(sonde_schema *schema, const sonde_schema_sequence *sequence,
                                        sonde_error *err);
 
-/* --- the rest ------------------------------------------------------------------------------------ */
+/* --- the rest --------------------------------------------------------------------------------- */
 
 /* Writes /vocab: for every id that occurs in a token run, as last_token, or was added by
  * sonde_schema_see_token, the piece that `piece` gives: raw bytes, borrowed until its next call. */
 typedef const char *sonde_schema_piece(void *context, uint32_t token, size_t *bytes);
-sonde_status sonde_schema_write_vocab(sonde_schema *schema, sonde_schema_piece *piece, void *context,
-                                      sonde_error *err);
+sonde_status sonde_schema_write_vocab(sonde_schema *schema, sonde_schema_piece *piece,
+                                      void *context, sonde_error *err);
 sonde_status sonde_schema_see_token(sonde_schema *schema, uint32_t token, sonde_error *err);
 
 /* JSON texts: /manifest, /run, /interventions. `name` without the slash. Their XXH3-128 goes into

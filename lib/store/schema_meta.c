@@ -29,7 +29,7 @@ uint64_t sonde_schema_meta_bytes(const schema_meta *meta)
     return meta->file_bytes;
 }
 
-/* ---- adding ------------------------------------------------------------------------------------------------ */
+/* ---- adding ---------------------------------------------------------------------------------- */
 
 static meta_kind kind_of(const json_t *value)
 {
@@ -97,7 +97,8 @@ static meta_column *find_column(schema_meta *meta, const char *key, bool *failed
     return &meta->columns[meta->n++];
 }
 
-static bool add_value(schema_meta *meta, meta_column *column, uint32_t sequence, const json_t *value)
+static bool add_value(schema_meta *meta, meta_column *column, uint32_t sequence,
+                      const json_t *value)
 {
     size_t before = column->values.length;
     bool good = append_value(&column->values, sequence, value);
@@ -136,10 +137,11 @@ sonde_status sonde_schema_meta_add(schema_meta *meta, int64_t sequence, const js
     }
     if (good && !failed && more) good = add_value(meta, &meta->more, (uint32_t)sequence, more);
     json_decref(more);
-    return good && !failed ? SONDE_OK : sonde_no_memory(err, "metadata of prompts", meta->file_bytes);
+    return good && !failed ? SONDE_OK
+                           : sonde_no_memory(err, "metadata of prompts", meta->file_bytes);
 }
 
-/* ---- reading back -------------------------------------------------------------------------------------------- */
+/* ---- reading back ---------------------------------------------------------------------------- */
 
 bool sonde_schema_meta_next(const meta_column *column, size_t *at, int64_t end, meta_value *value)
 {

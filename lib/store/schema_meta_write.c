@@ -25,7 +25,7 @@ typedef struct text_cell {
     size_t bytes;
 } text_cell;
 
-/* ---- numbers ------------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static sonde_status write_member(const meta_writer *w, const char *member, sonde_dtype dtype,
                                  const void *data, sonde_error *err)
@@ -85,7 +85,7 @@ static sonde_status write_reals(const meta_writer *w, sonde_error *err)
     return status;
 }
 
-/* ---- texts --------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 /* Texts one after the other: data and indptr. */
 static sonde_status write_lists(const meta_writer *w, const char *path, const text_cell *cells,
@@ -99,13 +99,15 @@ static sonde_status write_lists(const meta_writer *w, const char *path, const te
         indptr[i + 1] = data.length;
     }
     int64_t dims[1] = {n + 1}, bytes[1] = {(int64_t)data.length};
-    sonde_status status = !indptr || data.failed ? sonde_no_memory(err, path, data.length) : SONDE_OK;
+    sonde_status status =
+        !indptr || data.failed ? sonde_no_memory(err, path, data.length) : SONDE_OK;
     snprintf(member, sizeof member, "%s/indptr", path);
     if (status == SONDE_OK)
         status = sonde_store_write(w->schema->store, member, SONDE_DTYPE_U64, 1, dims, indptr, err);
     snprintf(member, sizeof member, "%s/data", path);
     if (status == SONDE_OK)
-        status = sonde_store_write(w->schema->store, member, SONDE_DTYPE_U8, 1, bytes, data.data, err);
+        status =
+            sonde_store_write(w->schema->store, member, SONDE_DTYPE_U8, 1, bytes, data.data, err);
     sonde_free(indptr);
     sonde_string_reset(&data);
     return status;
@@ -149,7 +151,8 @@ static int64_t distinct(const text_cell *cells, int64_t n, text_cell *unique)
         if (cells[i].text) unique[count++] = cells[i];
     qsort(unique, (size_t)count, sizeof *unique, compare_cells);
     for (int64_t i = 0; i < count; i++)
-        if (kept == 0 || compare_cells(&unique[kept - 1], &unique[i]) != 0) unique[kept++] = unique[i];
+        if (kept == 0 || compare_cells(&unique[kept - 1], &unique[i]) != 0)
+            unique[kept++] = unique[i];
     return kept;
 }
 
@@ -159,9 +162,9 @@ static sonde_status write_codes(const meta_writer *w, const text_cell *cells,
     int32_t *codes = sonde_alloc((size_t)w->n, sizeof *codes);
     if (!codes) return sonde_no_memory(err, w->path, (size_t)w->n * sizeof *codes);
     for (int64_t i = 0; i < w->n; i++) {
-        const text_cell *at = cells[i].text ? bsearch(&cells[i], unique, (size_t)count, sizeof *unique,
-                                                      compare_cells)
-                                            : NULL;
+        const text_cell *at =
+            cells[i].text ? bsearch(&cells[i], unique, (size_t)count, sizeof *unique, compare_cells)
+                          : NULL;
         codes[i] = at ? (int32_t)(at - unique) : -1;
     }
     sonde_status status = write_member(w, "codes", SONDE_DTYPE_I32, codes, err);
@@ -242,7 +245,7 @@ static sonde_status write_text_column(const meta_writer *w, bool *is_column, son
     return status;
 }
 
-/* ---- columns ------------------------------------------------------------------------------------------------- */
+/* ---- columns --------------------------------------------------------------------------------- */
 
 static void survey(meta_writer *w)
 {
@@ -266,7 +269,8 @@ static void name_of_key(const char *key, char name[300])
         bool escape = byte < 32 || byte == '/' || byte == '%' ||
                       (c == key && (byte == '_' || byte == '.'));
         if (n > 240) {
-            snprintf(name + n, 300 - n, "%%%016llx", (unsigned long long)sonde_hash64(key, strlen(key)));
+            snprintf(name + n, 300 - n, "%%%016llx",
+                     (unsigned long long)sonde_hash64(key, strlen(key)));
             return;
         }
         n += (size_t)snprintf(name + n, 300 - n, escape ? "%%%02X" : "%c", byte);
@@ -320,7 +324,8 @@ sonde_status sonde_schema_meta_write(sonde_schema *schema, int64_t n, sonde_erro
     if (status == SONDE_OK)
         status = sonde_store_link(schema->store, schema->sequences[SEQUENCES_SEQUENCE],
                                   "sequences/meta/_index", err);
-    if (status == SONDE_OK) status = sonde_store_attr_text(schema->store, group, "_index", "_index", err);
+    if (status == SONDE_OK)
+        status = sonde_store_attr_text(schema->store, group, "_index", "_index", err);
     if (status == SONDE_OK) status = write_columns(schema, n, names, &count, err);
     if (status == SONDE_OK)
         status = sonde_store_attr_texts(schema->store, group, "column-order",

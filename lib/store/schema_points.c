@@ -6,7 +6,7 @@
 #define TABLE_CHUNK_ROWS 4096
 #define DEFAULT_CHUNK_BYTES ((int64_t)1 << 20)
 
-/* ---- declaring ----------------------------------------------------------------------------------------- */
+/* ---- declaring ------------------------------------------------------------------------------- */
 
 static sonde_status check_point(const sonde_schema_point *spec, sonde_error *err)
 {
@@ -85,7 +85,8 @@ static sonde_status describe_point(sonde_schema *schema, const sonde_schema_poin
         {"coordinates", spec->rowmap ? NULL : "/rows/sequence /rows/position /rows/token"}};
     for (size_t i = 0; i < SONDE_COUNT(texts); i++)
         if (texts[i].value)
-            SONDE_TRY(sonde_store_attr_text(schema->store, path, texts[i].name, texts[i].value, err));
+            SONDE_TRY(
+                sonde_store_attr_text(schema->store, path, texts[i].name, texts[i].value, err));
     return sonde_store_attr_int(schema->store, path, "layer", spec->layer, err);
 }
 
@@ -156,7 +157,7 @@ sonde_status sonde_schema_write_order(sonde_schema *schema, sonde_error *err)
     return status;
 }
 
-/* ---- putting --------------------------------------------------------------------------------------------- */
+/* ---- putting --------------------------------------------------------------------------------- */
 
 static const schema_point *find_point(const sonde_schema *schema, int32_t number, bool ragged,
                                       sonde_error *err)
@@ -164,8 +165,8 @@ static const schema_point *find_point(const sonde_schema *schema, int32_t number
     const schema_point *point =
         number >= 0 && number < schema->n_points ? &schema->points[number] : NULL;
     if (point && (point->indptr >= 0) == ragged) return point;
-    sonde_fail(err, SONDE_INTERNAL, "%s rows for point %d, which is none", ragged ? "ragged" : "dense",
-               (int)number);
+    sonde_fail(err, SONDE_INTERNAL, "%s rows for point %d, which is none",
+               ragged ? "ragged" : "dense", (int)number);
     return NULL;
 }
 
@@ -198,6 +199,7 @@ sonde_status sonde_schema_put_rowmap(sonde_schema *schema, int32_t number, int64
                                      int64_t n, const uint64_t *rows, sonde_error *err)
 {
     if (number < 0 || number >= schema->n_points || schema->points[number].rowmap < 0)
-        return sonde_fail(err, SONDE_INTERNAL, "a row map for point %d, which has none", (int)number);
+        return sonde_fail(err, SONDE_INTERNAL, "a row map for point %d, which has none",
+                          (int)number);
     return sonde_store_put(schema->store, schema->points[number].rowmap, first_row, n, rows, err);
 }

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* ---- reading back ------------------------------------------------------------------------------------------ */
+/* ---- reading back ---------------------------------------------------------------------------- */
 
 static sonde_status read_u64(sonde_schema *schema, int32_t id, int64_t row, uint64_t *value,
                              sonde_error *err)
@@ -34,8 +34,8 @@ static sonde_status count_upto(sonde_schema *schema, int32_t id, int64_t n, uint
 }
 
 /* Entries of lists that are whole: their offset is there, and what it points at. */
-static sonde_status whole_lists(sonde_schema *schema, int32_t data, int32_t indptr, int64_t *entries,
-                                sonde_error *err)
+static sonde_status whole_lists(sonde_schema *schema, int32_t data, int32_t indptr,
+                                int64_t *entries, sonde_error *err)
 {
     int64_t n = sonde_store_whole_rows(schema->store, indptr);
     uint64_t elements = (uint64_t)sonde_store_whole_rows(schema->store, data);
@@ -44,7 +44,7 @@ static sonde_status whole_lists(sonde_schema *schema, int32_t data, int32_t indp
     return SONDE_OK;
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* A point's own leading rows. */
 static sonde_status point_rows(sonde_schema *schema, const schema_point *point, int64_t *rows,
@@ -102,7 +102,7 @@ static sonde_status whole_rows(sonde_schema *schema, int64_t *rows, sonde_error 
     return SONDE_OK;
 }
 
-/* ---- sequences ----------------------------------------------------------------------------------------------- */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
 static sonde_status whole_sequences(sonde_schema *schema, int64_t *sequences, sonde_error *err)
 {
@@ -118,7 +118,8 @@ static sonde_status whole_sequences(sonde_schema *schema, int64_t *sequences, so
         SONDE_TRY(whole_lists(schema, lists[i]->data, lists[i]->indptr, &entries, err));
         *sequences = SONDE_MIN(*sequences, entries);
     }
-    SONDE_TRY(count_upto(schema, schema->tokens.indptr, *sequences + 1, (uint64_t)spans, &spans, err));
+    SONDE_TRY(
+        count_upto(schema, schema->tokens.indptr, *sequences + 1, (uint64_t)spans, &spans, err));
     *sequences = SONDE_MIN(*sequences, SONDE_MAX(spans - 1, 0));
     return SONDE_OK;
 }
@@ -162,7 +163,7 @@ sonde_status sonde_schema_safe_rows(sonde_schema *schema, int64_t *rows, int64_t
     return cut_to_sequences(schema, rows, sequences, err);
 }
 
-/* ---- lengths ------------------------------------------------------------------------------------------------- */
+/* ---- lengths --------------------------------------------------------------------------------- */
 
 typedef struct seal_plan {
     int64_t rows, sequences;
@@ -177,7 +178,9 @@ static sonde_status plan_point(sonde_schema *schema, const schema_point *point, 
     if (point->rowmap >= 0) {
         SONDE_TRY(point_rows(schema, point, &rows, err));
         if (plan->rows == 0) rows = 0;
-        else SONDE_TRY(count_upto(schema, point->rowmap, rows, (uint64_t)plan->rows - 1, &rows, err));
+        else
+            SONDE_TRY(
+                count_upto(schema, point->rowmap, rows, (uint64_t)plan->rows - 1, &rows, err));
         plan->lengths[point->rowmap] = rows;
     }
     plan->lengths[point->data] = rows;
@@ -202,7 +205,8 @@ static sonde_status plan_lists(sonde_schema *schema, const schema_lists *lists, 
 
 static sonde_status plan_sequences(sonde_schema *schema, seal_plan *plan, sonde_error *err)
 {
-    for (int i = 0; i < SEQUENCES_COLUMNS; i++) plan->lengths[schema->sequences[i]] = plan->sequences;
+    for (int i = 0; i < SEQUENCES_COLUMNS; i++)
+        plan->lengths[schema->sequences[i]] = plan->sequences;
     SONDE_TRY(plan_lists(schema, &schema->ids, plan, err));
     SONDE_TRY(plan_lists(schema, &schema->texts, plan, err));
     SONDE_TRY(plan_lists(schema, &schema->tokens, plan, err));
@@ -218,8 +222,8 @@ static sonde_status own_bound(sonde_schema *schema, const schema_set *set, const
     uint64_t last = (uint64_t)plan->rows;
     if (!plan->cut || !(set->by_row || set->by_sequence)) return SONDE_OK;
     if (set->by_sequence && plan->sequences > 0)
-        SONDE_TRY(read_u64(schema, schema->sequences[SEQUENCES_SEQUENCE], plan->sequences - 1, &last,
-                           err));
+        SONDE_TRY(read_u64(schema, schema->sequences[SEQUENCES_SEQUENCE], plan->sequences - 1,
+                           &last, err));
     if (set->by_row ? plan->rows == 0 : plan->sequences == 0) {
         *length = 0;
         return SONDE_OK;
@@ -260,7 +264,7 @@ static sonde_status plan_lengths(sonde_schema *schema, seal_plan *plan, sonde_er
     return plan_sequences(schema, plan, err);
 }
 
-/* ---- sealing ------------------------------------------------------------------------------------------------- */
+/* ---- sealing --------------------------------------------------------------------------------- */
 
 static sonde_status write_tables(sonde_schema *schema, const seal_plan *plan, sonde_error *err)
 {
@@ -269,7 +273,8 @@ static sonde_status write_tables(sonde_schema *schema, const seal_plan *plan, so
     const char **all = sonde_alloc((size_t)n, sizeof *all);
     if (!all) return sonde_no_memory(err, "columns of /rows", (size_t)n * sizeof *all);
     for (int64_t i = 0; i < n; i++) all[i] = i < 5 ? names[i] : schema->columns[i - 5];
-    sonde_status status = sonde_store_attr_texts(schema->store, "rows", "column-order", all, n, err);
+    sonde_status status =
+        sonde_store_attr_texts(schema->store, "rows", "column-order", all, n, err);
     sonde_free(all);
     SONDE_TRY(status);
     SONDE_TRY(sonde_store_attr_text(schema->store, "rows", "_index", "sequence", err));

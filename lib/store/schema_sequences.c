@@ -29,7 +29,8 @@ sonde_status sonde_schema_declare_sequences(sonde_schema *schema, sonde_error *e
         SONDE_TRY(sonde_schema_is_array(schema, columns[i].path, err));
     }
     SONDE_TRY(sonde_schema_flags(schema, "sequences/status", 4, "done stopped cut skipped", err));
-    SONDE_TRY(sonde_schema_declare_lists(schema, "sequences/id", SONDE_DTYPE_U8, &schema->ids, err));
+    SONDE_TRY(
+        sonde_schema_declare_lists(schema, "sequences/id", SONDE_DTYPE_U8, &schema->ids, err));
     SONDE_TRY(sonde_schema_declare_lists(schema, "sequences/text", SONDE_DTYPE_U8, &schema->texts,
                                          err));
     SONDE_TRY(sonde_schema_declare_lists(schema, "sequences/tokens", SONDE_DTYPE_U32,
@@ -40,13 +41,14 @@ sonde_status sonde_schema_declare_sequences(sonde_schema *schema, sonde_error *e
                                 true, &schema->text_end, err);
 }
 
-/* ---- one entry -------------------------------------------------------------------------------------------- */
+/* ---- one entry ------------------------------------------------------------------------------- */
 
-static sonde_status put_list(sonde_schema *schema, schema_lists *lists, const void *data, uint64_t n,
-                             sonde_error *err)
+static sonde_status put_list(sonde_schema *schema, schema_lists *lists, const void *data,
+                             uint64_t n, sonde_error *err)
 {
     uint64_t end = lists->end + n;
-    SONDE_TRY(sonde_store_put(schema->store, lists->data, (int64_t)lists->end, (int64_t)n, data, err));
+    SONDE_TRY(
+        sonde_store_put(schema->store, lists->data, (int64_t)lists->end, (int64_t)n, data, err));
     SONDE_TRY(sonde_store_put(schema->store, lists->indptr, schema->n_sequences + 1, 1, &end, err));
     lists->end = end;
     return SONDE_OK;
@@ -65,7 +67,8 @@ static sonde_status put_span(sonde_schema *schema, int32_t id, const uint32_t *s
     return SONDE_OK;
 }
 
-static sonde_status put_tokens(sonde_schema *schema, const sonde_schema_sequence *s, sonde_error *err)
+static sonde_status put_tokens(sonde_schema *schema, const sonde_schema_sequence *s,
+                               sonde_error *err)
 {
     SONDE_TRY(sonde_schema_see_tokens(schema, s->tokens, s->n_tokens, err));
     if (s->last_token >= 0) SONDE_TRY(sonde_schema_see_token(schema, (uint32_t)s->last_token, err));
@@ -78,7 +81,8 @@ static sonde_status put_columns(sonde_schema *schema, const sonde_schema_sequenc
                                 sonde_error *err)
 {
     size_t hashed = (size_t)SONDE_MIN((int64_t)s->n_prompt, s->n_tokens);
-    uint64_t xxh3 = sonde_hash64(s->tokens ? (const void *)s->tokens : "", hashed * sizeof *s->tokens);
+    uint64_t xxh3 =
+        sonde_hash64(s->tokens ? (const void *)s->tokens : "", hashed * sizeof *s->tokens);
     uint8_t status = (uint8_t)s->status, given = s->id_is_given;
     const void *values[SEQUENCES_COLUMNS] = {
         [SEQUENCES_SEQUENCE] = &s->sequence,     [SEQUENCES_ROW_START] = &s->row_start,

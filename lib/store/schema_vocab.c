@@ -6,7 +6,7 @@
 #define MOST_TOKEN ((uint32_t)1 << 27)
 #define PIECE_BYTES 64 /* room kept in the file for the piece of an id */
 
-/* ---- tokens that occur ----------------------------------------------------------------------------------- */
+/* ---- tokens that occur ----------------------------------------------------------------------- */
 
 sonde_status sonde_schema_see_token(sonde_schema *schema, uint32_t token, sonde_error *err)
 {
@@ -21,7 +21,8 @@ sonde_status sonde_schema_see_tokens(sonde_schema *schema, const uint32_t *token
         if (tokens[i] >= MOST_TOKEN)
             return sonde_fail(err, SONDE_INTERNAL, "token id %lu is out of range",
                               (unsigned long)tokens[i]);
-        if (!sonde_grow(&schema->seen, &schema->seen_words, tokens[i] / 64 + 1, sizeof *schema->seen))
+        if (!sonde_grow(&schema->seen, &schema->seen_words, tokens[i] / 64 + 1,
+                        sizeof *schema->seen))
             return sonde_no_memory(err, "the ids that occur", tokens[i] / 8);
         uint64_t bit = UINT64_C(1) << tokens[i] % 64;
         fresh += !(schema->seen[tokens[i] / 64] & bit);
@@ -63,28 +64,30 @@ static bool collect(const sonde_schema *schema, sonde_schema_piece *piece, void 
     return true;
 }
 
-sonde_status sonde_schema_write_vocab(sonde_schema *schema, sonde_schema_piece *piece, void *context,
-                                      sonde_error *err)
+sonde_status sonde_schema_write_vocab(sonde_schema *schema, sonde_schema_piece *piece,
+                                      void *context, sonde_error *err)
 {
     vocab v = {0};
     sonde_status status = SONDE_OK;
-    if (!collect(schema, piece, context, &v)) status = sonde_no_memory(err, "the vocabulary", v.n * 16);
-    int64_t n[1] = {(int64_t)v.n}, ends[1] = {(int64_t)v.n + 1}, bytes[1] = {(int64_t)v.data.length};
+    if (!collect(schema, piece, context, &v))
+        status = sonde_no_memory(err, "the vocabulary", v.n * 16);
+    int64_t n[1] = {(int64_t)v.n}, ends[1] = {(int64_t)v.n + 1},
+            bytes[1] = {(int64_t)v.data.length};
     if (status == SONDE_OK)
         status = sonde_store_write(schema->store, "vocab/id", SONDE_DTYPE_U32, 1, n, v.ids, err);
     if (status == SONDE_OK)
-        status = sonde_store_write(schema->store, "vocab/indptr", SONDE_DTYPE_U64, 1, ends, v.indptr,
-                                   err);
+        status = sonde_store_write(schema->store, "vocab/indptr", SONDE_DTYPE_U64, 1, ends,
+                                   v.indptr, err);
     if (status == SONDE_OK)
-        status = sonde_store_write(schema->store, "vocab/data", SONDE_DTYPE_U8, 1, bytes, v.data.data,
-                                   err);
+        status = sonde_store_write(schema->store, "vocab/data", SONDE_DTYPE_U8, 1, bytes,
+                                   v.data.data, err);
     sonde_free(v.ids);
     sonde_free(v.indptr);
     sonde_string_reset(&v.data);
     return status;
 }
 
-/* ---- texts ------------------------------------------------------------------------------------------------- */
+/* ---- texts ----------------------------------------------------------------------------------- */
 
 sonde_status sonde_schema_write_text(sonde_schema *schema, const char *name, const char *json,
                                      size_t bytes, sonde_error *err)
@@ -95,7 +98,7 @@ sonde_status sonde_schema_write_text(sonde_schema *schema, const char *name, con
     return sonde_store_attr_text(schema->store, name, "xxh3_128", hash, err);
 }
 
-/* ---- probes ------------------------------------------------------------------------------------------------ */
+/* ---- probes ---------------------------------------------------------------------------------- */
 
 sonde_status sonde_schema_write_probe(sonde_schema *schema, const sonde_schema_probe *probe,
                                       sonde_error *err)

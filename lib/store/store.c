@@ -17,7 +17,7 @@ sonde_status sonde_store_io_error(const sonde_store *store, const char *what, so
     return sonde_fail(err, SONDE_IO, "%s: HDF5 could not write %s", store->part_path, what);
 }
 
-/* ---- creation --------------------------------------------------------------------------------------- */
+/* ---- creation -------------------------------------------------------------------------------- */
 
 /* Makes the .part file, or takes an old one over when no process holds it (HDF5 locks what it writes
  * by flock). */
@@ -41,7 +41,8 @@ static sonde_status take_part(const sonde_store *store, sonde_error *err)
 static sonde_status check_output(const sonde_store *store, sonde_error *err)
 {
     if (!store->options.overwrite && sonde_path_exists(store->path))
-        return sonde_fail(err, SONDE_EXISTS, "output %s exists; --overwrite replaces it", store->path);
+        return sonde_fail(err, SONDE_EXISTS, "output %s exists; --overwrite replaces it",
+                          store->path);
     if (sonde_path_is_dir(store->path))
         return sonde_fail(err, SONDE_EXISTS, "output %s is a folder", store->path);
     return take_part(store, err);
@@ -128,7 +129,7 @@ void sonde_store_destroy(sonde_store **out, bool discard)
     *out = NULL;
 }
 
-/* ---- declaration --------------------------------------------------------------------------------------- */
+/* ---- declaration ----------------------------------------------------------------------------- */
 
 /* A power of two nearest target / row bytes, from 8 to 4096 rows. */
 static int64_t chunk_rows_for(size_t row_bytes, int64_t target)
@@ -212,7 +213,7 @@ sonde_status sonde_store_declare(sonde_store *store, const sonde_dataset_spec *s
     return set->id >= 0 ? SONDE_OK : sonde_store_io_error(store, spec->path, err);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 /* A set that rows may be put into, when there is room in the queue. NULL: *status says why. */
 static sonde_stored *wait_for_room(sonde_store *store, int32_t id, sonde_status *status,

@@ -62,7 +62,7 @@ sonde_status sonde_store_attr_array(sonde_store *store, const char *object, cons
 sonde_status sonde_store_make_scale(sonde_store *store, const char *object, const char *name,
                                     sonde_error *err);
 
-/* --- datasets that grow by rows ------------------------------------------------------------------- */
+/* --- datasets that grow by rows --------------------------------------------------------------- */
 
 #define SONDE_STORE_MAX_DIMS 4
 typedef struct sonde_dataset_spec {
@@ -73,7 +73,7 @@ typedef struct sonde_dataset_spec {
     sonde_codec codec;
     int64_t chunk_rows;      /* 0: chosen from the target */
     int64_t chunk_target_bytes; /* 0: 1 MiB */
-    bool keep_room;          /* small, and needed to understand the file: still written when the disk is
+    bool keep_room; /* small, and needed to understand the file: still written when the disk is
                                 full, because room is kept for what was put */
 } sonde_dataset_spec;
 /* Declares a dataset; its id is given in *id: 0, 1, ... in order of the calls. */
@@ -102,7 +102,7 @@ sonde_status sonde_store_write_strings(sonde_store *store, const char *path, int
 /* Keeps room in the file for so many bytes more, which will be written at the end. */
 void sonde_store_reserve(sonde_store *store, uint64_t bytes);
 
-/* --- state ------------------------------------------------------------------------------------------ */
+/* --- state ------------------------------------------------------------------------------------ */
 
 typedef struct sonde_store_stats {
     uint64_t raw_bytes, stored_bytes; /* of chunks written so far, before and after the codec */

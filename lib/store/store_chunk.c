@@ -7,7 +7,7 @@
 /* What a partly filled chunk takes in the file above its rows: headers of the codec, runs. */
 #define CHUNK_OVERHEAD 2048u
 
-/* ---- memory ------------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 uint8_t *sonde_spare_take(sonde_store *store, size_t bytes)
 {
@@ -52,7 +52,7 @@ void sonde_chunk_free(sonde_store *store, sonde_chunk *chunk)
     sonde_free(chunk);
 }
 
-/* ---- claims ------------------------------------------------------------------------------------------------- */
+/* ---- claims ---------------------------------------------------------------------------------- */
 
 /* Where the chunk of an index is among the open ones, or would be. */
 static size_t place_of(const sonde_stored *set, int64_t index)
@@ -123,8 +123,8 @@ static bool claim_rows(sonde_chunk *chunk, sonde_span rows, bool *clash)
     return true;
 }
 
-sonde_chunk *sonde_chunk_claim(sonde_store *store, sonde_stored *set, int64_t index, sonde_span rows,
-                               sonde_error *err)
+sonde_chunk *sonde_chunk_claim(sonde_store *store, sonde_stored *set, int64_t index,
+                               sonde_span rows, sonde_error *err)
 {
     bool clash = (size_t)index < set->n_written && set->written[index] != 0;
     sonde_chunk *chunk = clash ? NULL : open_chunk(store, set, index);
@@ -135,8 +135,8 @@ sonde_chunk *sonde_chunk_claim(sonde_store *store, sonde_stored *set, int64_t in
         return chunk;
     }
     if (clash)
-        sonde_fail(err, SONDE_INTERNAL, "%s: rows %lld to %lld of /%s are put twice", store->part_path,
-                   (long long)(index * set->chunk_rows + rows.begin),
+        sonde_fail(err, SONDE_INTERNAL, "%s: rows %lld to %lld of /%s are put twice",
+                   store->part_path, (long long)(index * set->chunk_rows + rows.begin),
                    (long long)(index * set->chunk_rows + rows.end - 1), set->path);
     else
         sonde_no_memory(err, "an open chunk", set->chunk_bytes);

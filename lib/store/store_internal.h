@@ -103,8 +103,8 @@ sonde_status sonde_store_io_error(const sonde_store *store, const char *what, so
 
 /* store_chunk.c: under the lock */
 /* The open chunk of that number with rows [begin, end) of it claimed; NULL: *err says why. */
-sonde_chunk *sonde_chunk_claim(sonde_store *store, sonde_stored *set, int64_t index, sonde_span rows,
-                               sonde_error *err);
+sonde_chunk *sonde_chunk_claim(sonde_store *store, sonde_stored *set, int64_t index,
+                               sonde_span rows, sonde_error *err);
 /* Takes an open chunk out and queues it. */
 void sonde_chunk_close(sonde_store *store, sonde_chunk *chunk);
 /* Leading rows of a chunk that were put. */

@@ -30,7 +30,7 @@ void sonde_store_enqueue(sonde_store *store, sonde_chunk *chunk)
     pthread_cond_broadcast(&store->work);
 }
 
-/* ---- codec threads -------------------------------------------------------------------------------------- */
+/* ---- codec threads --------------------------------------------------------------------------- */
 
 typedef struct codec_memory {
     uint8_t *planes; /* as big as the biggest chunk so far */
@@ -87,7 +87,7 @@ static void *codec_main(void *argument)
     return NULL;
 }
 
-/* ---- the writer ------------------------------------------------------------------------------------------ */
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 static void write_one(sonde_store *store, sonde_chunk *chunk)
 {
@@ -119,7 +119,7 @@ static void *writer_main(void *argument)
     return NULL;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static sonde_status start_threads(sonde_store *store, sonde_error *err)
 {

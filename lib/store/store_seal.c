@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- state --------------------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 void sonde_store_stats_get(sonde_store *store, sonde_store_stats *stats)
 {
@@ -73,7 +73,7 @@ int32_t sonde_store_first_hole(sonde_store *store)
     return -1;
 }
 
-/* ---- finishing ------------------------------------------------------------------------------------------------ */
+/* ---- finishing ------------------------------------------------------------------------------- */
 
 /* What describes the file goes first. */
 static void close_chunks(sonde_store *store, bool keep_room)
@@ -120,7 +120,8 @@ sonde_status sonde_store_read(sonde_store *store, int32_t id, int64_t first_row,
                           (long long)(first_row + n_rows - 1), set->path);
     sonde_h5_lock();
     bool good = reopen(store, set);
-    hid_t space = H5Dget_space(set->id), memory = H5Screate_simple(set->spec.n_dims + 1, count, NULL);
+    hid_t space = H5Dget_space(set->id),
+          memory = H5Screate_simple(set->spec.n_dims + 1, count, NULL);
     hid_t type = sonde_h5_type(set->spec.dtype);
     good = good && H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
                 H5Dread(set->id, type, memory, space, H5P_DEFAULT, rows) >= 0;
@@ -129,16 +130,18 @@ sonde_status sonde_store_read(sonde_store *store, int32_t id, int64_t first_row,
     H5Sclose(space);
     sonde_h5_unlock();
     return good ? SONDE_OK
-                : sonde_fail(err, SONDE_IO, "%s: /%s cannot be read back", store->part_path, set->path);
+                : sonde_fail(err, SONDE_IO, "%s: /%s cannot be read back", store->part_path,
+                             set->path);
 }
 
-/* ---- cutting ---------------------------------------------------------------------------------------------------- */
+/* ---- cutting --------------------------------------------------------------------------------- */
 
 static void drop_records(sonde_store *store, const sonde_stored *set, int64_t rows)
 {
     size_t kept = 0;
     for (size_t i = 0; i < store->n_log; i++)
-        if (store->log[i].dataset != (uint32_t)set->number || store->log[i].first_row < (uint64_t)rows)
+        if (store->log[i].dataset != (uint32_t)set->number ||
+            store->log[i].first_row < (uint64_t)rows)
             store->log[kept++] = store->log[i];
     store->n_log = kept;
 }
@@ -171,7 +174,8 @@ static bool cut(sonde_store *store, sonde_stored *set, int64_t rows)
     hsize_t dims[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)rows};
     for (int32_t i = 0; i < set->spec.n_dims; i++) dims[i + 1] = (hsize_t)set->spec.shape[i];
     if (rows >= set->extent) return true;
-    if (!reopen(store, set) || H5Dset_extent(set->id, dims) < 0 || H5Dflush(set->id) < 0) return false;
+    if (!reopen(store, set) || H5Dset_extent(set->id, dims) < 0 || H5Dflush(set->id) < 0)
+        return false;
     set->extent = rows;
     drop_records(store, set, rows);
     bool good = true;
@@ -196,7 +200,7 @@ static bool cut_all(sonde_store *store, const int64_t *rows)
     return good;
 }
 
-/* ---- the end of the file ------------------------------------------------------------------------------------------ */
+/* ---- the end of the file --------------------------------------------------------------------- */
 
 static hid_t record_type(void)
 {
@@ -224,7 +228,8 @@ static bool write_log(sonde_store *store)
 {
     hsize_t dims[1] = {store->n_log};
     hid_t type = record_type(), space = H5Screate_simple(1, dims, NULL);
-    hid_t id = H5Dcreate2(store->file, "chunklog", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t id =
+        H5Dcreate2(store->file, "chunklog", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     bool good = id >= 0 && (store->n_log == 0 || H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT,
                                                           store->log) >= 0);
     if (id >= 0) H5Dclose(id);
@@ -267,7 +272,7 @@ static bool close_quietly(sonde_store *store, bool complete, const int64_t *rows
     return good;
 }
 
-/* ---- publishing ------------------------------------------------------------------------------------------------- */
+/* ---- publishing ------------------------------------------------------------------------------ */
 
 static int move_in_place(const sonde_store *store)
 {
@@ -298,7 +303,8 @@ static bool sync_folder(const char *path)
     char *folder = sonde_strdup(path);
     char *slash = folder ? strrchr(folder, '/') : NULL;
     if (slash) *(slash == folder ? slash + 1 : slash) = '\0';
-    bool good = folder && (sync_path(slash ? folder : ".", O_RDONLY | O_DIRECTORY) || errno == EINVAL);
+    bool good =
+        folder && (sync_path(slash ? folder : ".", O_RDONLY | O_DIRECTORY) || errno == EINVAL);
     sonde_free(folder);
     return good;
 }

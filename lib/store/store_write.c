@@ -14,7 +14,7 @@
 #define MOST_ATTRIBUTE_BYTES 60000u
 #define STRING_CHUNK_BYTES ((size_t)1 << 18)
 
-/* ---- failure and room --------------------------------------------------------------------------------------- */
+/* ---- failure and room ------------------------------------------------------------------------ */
 
 void sonde_store_fail(sonde_store *store, sonde_status status, const char *format, ...)
 {
@@ -75,16 +75,17 @@ bool sonde_store_check_room(sonde_store *store, uint64_t bytes, sonde_error *err
     uint64_t left = room_left(store, size, &limited_by);
     if (left >= need) return true;
     sonde_error full = {0};
-    sonde_fail(&full, SONDE_DISK_FULL, "writing %.300s: %s: %s more are needed to go on, %s are left "
-               "(%s of rows were written)", store->part_path, limited_by,
-               sonde_format_bytes(need, needed), sonde_format_bytes(left, free_text),
-               sonde_format_bytes(written, done));
+    sonde_fail(&full, SONDE_DISK_FULL,
+               "writing %.300s: %s: %s more are needed to go on, %s are left "
+               "(%s of rows were written)",
+               store->part_path, limited_by, sonde_format_bytes(need, needed),
+               sonde_format_bytes(left, free_text), sonde_format_bytes(written, done));
     sonde_store_fail(store, SONDE_DISK_FULL, "%s", full.message);
     if (err) *err = full;
     return false;
 }
 
-/* ---- chunks ------------------------------------------------------------------------------------------------- */
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
 /* Only ever to rows that are there: cutting an extent makes HDF5 rewrite the chunk it cuts. */
 static bool extend(sonde_stored *set, int64_t rows)
@@ -99,8 +100,8 @@ static bool extend(sonde_stored *set, int64_t rows)
 
 /* Writes bytes where HDF5 puts them and finds where that was: at the file's end before the write,
  * unless HDF5 wrote records of its own beside them. */
-static bool write_bytes(sonde_store *store, const sonde_chunk *chunk, const uint8_t *bytes, size_t n,
-                        uint32_t skipped_filters, uint64_t *offset)
+static bool write_bytes(sonde_store *store, const sonde_chunk *chunk, const uint8_t *bytes,
+                        size_t n, uint32_t skipped_filters, uint64_t *offset)
 {
     const sonde_stored *set = chunk->set;
     hsize_t at[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)(chunk->index * set->chunk_rows)};
@@ -118,11 +119,13 @@ static bool write_bytes(sonde_store *store, const sonde_chunk *chunk, const uint
     return true;
 }
 
-static void log_chunk(sonde_store *store, const sonde_chunk *chunk, const sonde_chunk_record *record)
+static void log_chunk(sonde_store *store, const sonde_chunk *chunk,
+                      const sonde_chunk_record *record)
 {
     sonde_stored *set = chunk->set;
     pthread_mutex_lock(&store->lock);
-    bool grown = sonde_grow(&store->log, &store->log_capacity, store->n_log + 1, sizeof *store->log);
+    bool grown =
+        sonde_grow(&store->log, &store->log_capacity, store->n_log + 1, sizeof *store->log);
     if (grown) {
         store->log[store->n_log++] = *record;
         set->written[chunk->index] = sonde_chunk_prefix(chunk);
@@ -132,7 +135,8 @@ static void log_chunk(sonde_store *store, const sonde_chunk *chunk, const sonde_
     store->stats.chunks++;
     pthread_mutex_unlock(&store->lock);
     if (!grown)
-        sonde_store_fail(store, SONDE_NO_MEMORY, "%s: no memory for the chunk log", store->part_path);
+        sonde_store_fail(store, SONDE_NO_MEMORY, "%s: no memory for the chunk log",
+                         store->part_path);
 }
 
 /* Encoded or not: what goes into the file. */
@@ -182,7 +186,7 @@ void sonde_store_write_chunk(sonde_store *store, sonde_chunk *chunk)
                          error_number ? strerror(error_number) : "HDF5 refused a chunk");
 }
 
-/* ---- attributes --------------------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------ */
 
 static hid_t open_object(sonde_store *store, const char *object)
 {
@@ -245,7 +249,7 @@ sonde_status sonde_store_make_scale(sonde_store *store, const char *object, cons
     WITH_OBJECT(sonde_h5_make_scale(id, name));
 }
 
-/* ---- whole datasets -------------------------------------------------------------------------------------- */
+/* ---- whole datasets -------------------------------------------------------------------------- */
 
 typedef struct whole_dataset {
     const char *path;
@@ -264,11 +268,11 @@ static sonde_status write_whole(sonde_store *store, const whole_dataset *w, sond
         status = SONDE_DISK_FULL;
     } else {
         bool parents = sonde_h5_make_parents(store->file, path);
-        hid_t id = parents ? H5Dcreate2(store->file, path, w->type, w->space, H5P_DEFAULT, w->create,
-                                        H5P_DEFAULT)
+        hid_t id = parents ? H5Dcreate2(store->file, path, w->type, w->space, H5P_DEFAULT,
+                                        w->create, H5P_DEFAULT)
                            : H5I_INVALID_HID;
-        bool good = id >= 0 && (w->bytes == 0 || H5Dwrite(id, w->type, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                                                          w->data) >= 0);
+        bool good = id >= 0 && (w->bytes == 0 ||
+                                H5Dwrite(id, w->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, w->data) >= 0);
         if (id >= 0) H5Dclose(id);
         if (!good) status = sonde_store_io_error(store, path, err);
     }
@@ -327,8 +331,11 @@ sonde_status sonde_store_write_strings(sonde_store *store, const char *path, int
     hsize_t dims[1] = {(hsize_t)count}, chunk[1] = {STRING_CHUNK_BYTES / (width ? width : 1)};
     chunk[0] = SONDE_MAX(1, SONDE_MIN(chunk[0], dims[0]));
     sonde_h5_lock();
-    whole_dataset w = {.path = path, .type = text_type(width), .space = H5Screate_simple(1, dims, NULL),
-                       .create = H5Pcreate(H5P_DATASET_CREATE), .bytes = (uint64_t)count * width,
+    whole_dataset w = {.path = path,
+                       .type = text_type(width),
+                       .space = H5Screate_simple(1, dims, NULL),
+                       .create = H5Pcreate(H5P_DATASET_CREATE),
+                       .bytes = (uint64_t)count * width,
                        .data = texts};
     if (count > 1) {
         H5Pset_chunk(w.create, 1, chunk);

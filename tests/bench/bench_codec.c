@@ -107,7 +107,8 @@ static void measure(const char *name, encode_function *encode, const bench_memor
         double took = (double)(now_ns() - begin);
         best = SONDE_MIN(best, took);
     }
-    printf("%-28s %7.3f GB/s   ratio %.3f\n", name, (double)bytes / best, (double)bytes / (double)stored);
+    printf("%-28s %7.3f GB/s   ratio %.3f\n", name, (double)bytes / best,
+           (double)bytes / (double)stored);
 }
 
 int main(int argc, char **argv)

@@ -44,7 +44,7 @@ static void limit_size(rlim_t bytes)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-/* ---- a full disk ------------------------------------------------------------------------------------------- */
+/* ---- a full disk ----------------------------------------------------------------------------- */
 
 /* Rows that a sealed file has are right, in every point. */
 static int64_t check_sealed(int64_t rows)
@@ -158,7 +158,7 @@ static void test_a_full_disk_does_not_hang_many_threads(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
-/* ---- outputs that cannot be ------------------------------------------------------------------------------------ */
+/* ---- outputs that cannot be ------------------------------------------------------------------ */
 
 static sonde_status create(const char *where, bool overwrite, sonde_error *err)
 {
@@ -257,7 +257,7 @@ static void test_destroy_without_a_seal(void **state)
     }
 }
 
-/* ---- no memory ------------------------------------------------------------------------------------------------- */
+/* ---- no memory ------------------------------------------------------------------------------- */
 
 /* The n-th allocation fails, and all later ones: an error, or a file that is good. */
 static void test_every_allocation_may_fail(void **state)

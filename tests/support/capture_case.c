@@ -24,16 +24,23 @@ float case_score(int64_t row, int64_t element)
     return (float)row + (float)element / 1024.0f;
 }
 
-/* ---- declaring --------------------------------------------------------------------------------------------- */
+/* ---- declaring ------------------------------------------------------------------------------- */
 
 static sonde_status declare_points(capture_run *run, sonde_error *err)
 {
     int32_t other;
-    sonde_schema_point dense = {.name = "blocks.0.resid_post", .layer = 0, .stored = SONDE_DTYPE_BF16,
-                                .logical = "f32", .n_dims = 1, .shape = {CAPTURE_WIDTH}};
+    sonde_schema_point dense = {.name = "blocks.0.resid_post",
+                                .layer = 0,
+                                .stored = SONDE_DTYPE_BF16,
+                                .logical = "f32",
+                                .n_dims = 1,
+                                .shape = {CAPTURE_WIDTH}};
     sonde_schema_point scalar = {.name = "blocks.0.norm", .layer = 0, .stored = SONDE_DTYPE_F32};
-    sonde_schema_point ragged = {.name = "blocks.1.attn.scores", .layer = 1,
-                                 .stored = SONDE_DTYPE_F32, .ragged = true, .shape = {CAPTURE_HEADS}};
+    sonde_schema_point ragged = {.name = "blocks.1.attn.scores",
+                                 .layer = 1,
+                                 .stored = SONDE_DTYPE_F32,
+                                 .ragged = true,
+                                 .shape = {CAPTURE_HEADS}};
     sonde_schema_point mapped = {.name = "blocks.1.mlp.post", .layer = 1, .stored = SONDE_DTYPE_F16,
                                  .n_dims = 2, .shape = {2, 4}, .rowmap = true, .parts = "[0,4]"};
     SONDE_TRY(sonde_schema_add_point(run->schema, &dense, &run->dense, err));
@@ -48,14 +55,15 @@ static sonde_status declare_points(capture_run *run, sonde_error *err)
                                     &run->hits, err));
     SONDE_TRY(sonde_schema_add_rows(run->schema, "hits", "found/sequence", -2, SONDE_DTYPE_U64, 0,
                                     NULL, &run->hit_sequence, err));
-    return sonde_schema_add_rows(run->schema, "hits", "found/position", -2, SONDE_DTYPE_U32, 0, NULL,
-                                 &other, err);
+    return sonde_schema_add_rows(run->schema, "hits", "found/position", -2, SONDE_DTYPE_U32, 0,
+                                 NULL, &other, err);
 }
 
 sonde_status case_open(const capture_case *spec, capture_run *run, sonde_error *err)
 {
     *run = (capture_run){0};
-    sonde_store_options options = {.path = spec->path, .overwrite = spec->overwrite, .no_sync = true};
+    sonde_store_options options = {
+        .path = spec->path, .overwrite = spec->overwrite, .no_sync = true};
     sonde_schema_options schema = {.codec = spec->codec, .model = "case", .model_hash = "00ff",
                                    .tokenizer_hash = "ff00", .backend = "cpu", .mode = "exact",
                                    .chunk_target_bytes = spec->chunk_target_bytes};
@@ -64,7 +72,7 @@ sonde_status case_open(const capture_case *spec, capture_run *run, sonde_error *
     return declare_points(run, err);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static sonde_status put_labels(capture_run *run, int64_t sequence, int64_t n, sonde_error *err)
 {
@@ -102,7 +110,8 @@ static sonde_status put_dense(capture_run *run, int64_t n, sonde_error *err)
     }
     /* The second half first: order does not matter. */
     int64_t half = n / 2;
-    SONDE_TRY(sonde_schema_put(run->schema, run->dense, run->rows + half, n - half, values[half], err));
+    SONDE_TRY(
+        sonde_schema_put(run->schema, run->dense, run->rows + half, n - half, values[half], err));
     SONDE_TRY(sonde_schema_put(run->schema, run->dense, run->rows, half, values[0], err));
     SONDE_TRY(sonde_schema_put(run->schema, run->scalar, run->rows, n, norms, err));
     return sonde_store_put(run->store, run->norms, run->rows, n, l2, err);
@@ -116,7 +125,8 @@ static sonde_status put_ragged(capture_run *run, int64_t n, sonde_error *err)
     int64_t at = 0;
     offsets[0] = (uint64_t)run->elements;
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t e = 0; e < CAPTURE_HEADS * (i + 1); e++) values[at++] = case_score(run->rows + i, e);
+        for (int64_t e = 0; e < CAPTURE_HEADS * (i + 1); e++)
+            values[at++] = case_score(run->rows + i, e);
         offsets[i + 1] = (uint64_t)(run->elements + at);
         keys[i] = 0;
     }
@@ -133,7 +143,8 @@ static sonde_status put_mapped(capture_run *run, int64_t n, sonde_error *err)
         uint16_t values[8];
         uint64_t row = (uint64_t)(run->rows + i);
         for (int k = 0; k < 8; k++) values[k] = (uint16_t)(0x3C00 + (row + (uint64_t)k) % 512);
-        SONDE_TRY(sonde_schema_put_rowmap(run->schema, run->mapped, run->mapped_rows, 1, &row, err));
+        SONDE_TRY(
+            sonde_schema_put_rowmap(run->schema, run->mapped, run->mapped_rows, 1, &row, err));
         SONDE_TRY(sonde_schema_put(run->schema, run->mapped, run->mapped_rows, 1, values, err));
         run->mapped_rows++;
     }
@@ -148,18 +159,20 @@ static sonde_status put_hits(capture_run *run, int64_t sequence, sonde_error *er
         uint32_t position = (uint32_t)i;
         SONDE_TRY(sonde_store_put(run->store, run->hits, run->hit_rows, 1, &value, err));
         SONDE_TRY(sonde_store_put(run->store, run->hit_sequence, run->hit_rows, 1, &index, err));
-        SONDE_TRY(sonde_store_put(run->store, run->hit_sequence + 1, run->hit_rows, 1, &position, err));
+        SONDE_TRY(
+            sonde_store_put(run->store, run->hit_sequence + 1, run->hit_rows, 1, &position, err));
         run->hit_rows++;
     }
     return SONDE_OK;
 }
 
-/* ---- sequences ------------------------------------------------------------------------------------------------ */
+/* ---- sequences ------------------------------------------------------------------------------- */
 
 static json_t *make_meta(int64_t i)
 {
-    json_t *meta = json_pack("{s:I, s:f, s:b, s:s}", "count", (json_int_t)(i * i), "score", 0.5 * (double)i,
-                             "good", (int)(i % 2), "label", i % 3 ? "caf\xC3\xA9" : "tea");
+    json_t *meta =
+        json_pack("{s:I, s:f, s:b, s:s}", "count", (json_int_t)(i * i), "score", 0.5 * (double)i,
+                  "good", (int)(i % 2), "label", i % 3 ? "caf\xC3\xA9" : "tea");
     if (i % 4) json_object_set_new(meta, "some_count", json_integer(i));
     if (i % 4 == 1) json_object_set_new(meta, "some_flag", json_true());
     if (i % 4 == 2) json_object_set_new(meta, "some_label", json_string(i % 8 == 2 ? "x" : ""));
@@ -184,13 +197,22 @@ static sonde_status add_sequence(const capture_case *spec, capture_run *run, int
     snprintf(id, sizeof id, "line-%lld", (long long)i);
     snprintf(text, sizeof text, "%.*s", (int)n, "abcdefghijklmnopqrstuvwxyz0123456789");
     json_t *meta = spec->no_meta ? NULL : make_meta(i);
-    sonde_schema_sequence sequence = {
-        .sequence = INPUT_INDEX(i), .row_start = (uint64_t)(run->rows - n), .row_count = (uint32_t)n,
-        .n_prompt = (uint32_t)(i % 2 ? n - 2 : n), .status = (sonde_sequence_status)(i % 4),
-        .last_token = i % 2 ? 777 : -1, .last_logprob = i % 2 ? -1.5f : NAN, .id = id,
-        .id_is_given = i % 2 == 0, .text = text, .text_bytes = strlen(text), .tokens = tokens,
-        .n_tokens = n, .text_start = i % 5 ? starts : NULL, .text_end = i % 5 ? ends : NULL,
-        .meta = meta};
+    sonde_schema_sequence sequence = {.sequence = INPUT_INDEX(i),
+                                      .row_start = (uint64_t)(run->rows - n),
+                                      .row_count = (uint32_t)n,
+                                      .n_prompt = (uint32_t)(i % 2 ? n - 2 : n),
+                                      .status = (sonde_sequence_status)(i % 4),
+                                      .last_token = i % 2 ? 777 : -1,
+                                      .last_logprob = i % 2 ? -1.5f : NAN,
+                                      .id = id,
+                                      .id_is_given = i % 2 == 0,
+                                      .text = text,
+                                      .text_bytes = strlen(text),
+                                      .tokens = tokens,
+                                      .n_tokens = n,
+                                      .text_start = i % 5 ? starts : NULL,
+                                      .text_end = i % 5 ? ends : NULL,
+                                      .meta = meta};
     sonde_status status = sonde_schema_add_sequence(run->schema, &sequence, err);
     json_decref(meta);
     run->sequences += status == SONDE_OK;
@@ -213,7 +235,7 @@ sonde_status case_put(const capture_case *spec, capture_run *run, sonde_error *e
     return SONDE_OK;
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static const char *piece_of(void *context, uint32_t token, size_t *bytes)
 {

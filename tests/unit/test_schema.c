@@ -48,7 +48,7 @@ static sonde_reader *open_capture(void)
     return reader;
 }
 
-/* ---- checks of what is there, up to a number of sequences -------------------------------------------------- */
+/* ---- checks of what is there, up to a number of sequences ------------------------------------ */
 
 static int64_t rows_of(int64_t sequences)
 {
@@ -191,7 +191,8 @@ typedef struct chunk_record {
 
 static void read_log(chunk_record **records, size_t *n)
 {
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), log = H5Dopen2(file, "chunklog", H5P_DEFAULT);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT),
+          log = H5Dopen2(file, "chunklog", H5P_DEFAULT);
     hid_t type = H5Dget_type(log), space = H5Dget_space(log);
     *n = (size_t)H5Sget_simple_extent_npoints(space);
     assert_int_equal(H5Tget_size(type), sizeof **records);
@@ -214,13 +215,14 @@ static void check_log(size_t least)
     good(sonde_mapping_open(path, &map, &err), &err);
     for (size_t i = 0; i < n; i++) {
         assert_true(records[i].offset + records[i].csize <= map.bytes);
-        assert_true(sonde_hash64(map.data + records[i].offset, records[i].csize) == records[i].xxh3);
+        assert_true(sonde_hash64(map.data + records[i].offset, records[i].csize) ==
+                    records[i].xxh3);
     }
     sonde_mapping_close(&map);
     sonde_free(records);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void test_a_capture_reads_back(void **state)
 {
@@ -240,7 +242,8 @@ static void test_many_chunks_lie_where_the_log_says(void **state)
 {
     (void)state;
     sonde_error err = {0};
-    capture_case spec = {.path = path, .sequences = 1500, .chunk_target_bytes = 512, .no_meta = true};
+    capture_case spec = {
+        .path = path, .sequences = 1500, .chunk_target_bytes = 512, .no_meta = true};
     good(case_write(&spec, &err), &err);
     check_log(6000);
 }
@@ -372,7 +375,8 @@ static void test_unusual_metadata(void **state)
     char *book = sonde_alloc(200001, 1);
     memset(book, 'x', 200000);
     for (int64_t i = 0; i < 400; i++) {
-        json_t *meta = json_pack("{s:s, s:s%}", "book", i == 7 ? book : "", "nul", "a\0b", (size_t)3);
+        json_t *meta =
+            json_pack("{s:s, s:s%}", "book", i == 7 ? book : "", "nul", "a\0b", (size_t)3);
         char key[16];
         snprintf(key, sizeof key, "k%d", (int)i);
         json_object_set_new(meta, key, json_integer(i));

@@ -66,7 +66,7 @@ static uint32_t value_at(int64_t row, int64_t column)
     return (uint32_t)(row * 2654435761 + column * 40503) >> (row / 97 % 3 * 10);
 }
 
-/* ---- threads -------------------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 typedef struct putter {
     sonde_store *store;
@@ -98,7 +98,8 @@ static void *put_pieces(void *argument)
 static void check_values(const char *name)
 {
     static uint32_t rows[ROWS][WIDTH];
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, name, H5P_DEFAULT);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT),
+          set = H5Dopen2(file, name, H5P_DEFAULT);
     hid_t space = H5Dget_space(set);
     hsize_t dims[2];
     assert_int_equal(H5Sget_simple_extent_dims(space, dims, NULL), 2);
@@ -138,7 +139,7 @@ static void test_threads_put_in_any_order(void **state)
     }
 }
 
-/* ---- what is asked -------------------------------------------------------------------------------------------- */
+/* ---- what is asked --------------------------------------------------------------------------- */
 
 static void test_holes_are_seen(void **state)
 {
