@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-STOPS = [(255, 255, 255), (214, 230, 244), (140, 190, 221), (55, 135, 192), (8, 48, 107)]
+STOPS = [(246, 248, 251), (212, 228, 243), (140, 190, 221), (55, 135, 192), (8, 48, 107)]
 INK, QUIET, LINE, ACCENT = "#1b2733", "#5c6b7a", "#d7dee6", "#e4572e"
 SERIES = ["#2868a8", "#d1762b", "#3a8f62", "#8a5aa8", "#7a7a7a"]
 STYLE = f"""
@@ -73,7 +73,7 @@ def heat_map(found):
     n, size, left, top = len(found.pattern), 720, 118, 96
     cell = size / n
     label = min(11.0, cell * 0.85)
-    parts = [f'<polygon points="{left},{top} {left + size},{top + size} {left},{top + size}" fill="#f4f7fa"/>']
+    parts = [f'<polygon points="{left},{top} {left + size},{top + size} {left},{top + size}" fill="{shade(0)}"/>']
     for q in range(n):
         parts.append(text(left - 6, top + (q + 0.5) * cell + label * 0.35, shown(found.pieces[q]), label,
                           "end", "mono"))

@@ -38,4 +38,5 @@ def main():
                 visit(f"{group}/{key}", h5[group][key])
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -356,7 +356,10 @@ static int check_family(const char *folder, const char *expected, const char *fa
 
 static void test_families_of_the_tree(void **state)
 {
-    static const char *const families[] = {"llama", "gpt2", "qwen2_sliding"};
+    static const char *const families[] = {
+        "gpt2", "gpt2_layer_scale", "llama", "llama_bias_tied", "llama_rope_dynamic",
+        "llama_rope_linear", "llama_rope_llama3", "llama_rope_yarn", "mistral", "qwen2",
+        "qwen2_sliding"};
     (void)state;
     int bad = 0;
     for (size_t i = 0; i < SONDE_COUNT(families); i++) {
