@@ -42,7 +42,8 @@ def capture(program, folder, tokens, codec):
         for run in tokens:
             prompts.write(json.dumps({"tokens": [int(t) for t in run]}) + "\n")
     subprocess.run([program, "capture", folder, out + ".jsonl", "-o", out + ".h5", "--points", "*",
-                    "--max-seq", str(max(map(len, tokens))), "--as", "f32", "--codec", codec, "--overwrite", "--quiet"], check=True,
+                    "--max-seq", str(max(map(len, tokens))), "--as", "f32", "--codec", codec,
+                    "--overwrite", "--quiet"], check=True,
                    stderr=subprocess.DEVNULL)
     os.remove(out + ".jsonl")
     return out + ".h5"
