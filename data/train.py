@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Trains the small language model of this folder: python3 train.py [--steps N] [--seed S]
+"""Trains the small language model of this folder, first stage: python3 train.py [--steps N] [--seed S]
 
     apt-get install debian-handbook debian-reference-en developers-reference debian-policy
     pip install torch transformers tokenizers safetensors
 
-One thread, float32; the weights are saved as bfloat16. A third of every batch repeats
-itself (random token runs, and passages of the text, written twice), so that induction heads form:
-a small model on a small corpus would otherwise have little use for them.
+One thread, float32; the weights are saved as bfloat16. A third of every batch repeats itself (random
+token runs, and passages of the text, written twice). train_copying.py is the second stage.
 """
 import argparse
 import json
@@ -23,7 +22,7 @@ from corpus import documents
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "model")
 VOCAB, LENGTH, BATCH = 3072, 256, 8
-EVERY, IGNORED = 100, -100
+EVERY, IGNORED, FIRST = 100, -100, "text"
 CONFIG = dict(vocab_size=VOCAB, hidden_size=192, intermediate_size=512, num_hidden_layers=3,
               num_attention_heads=6, num_key_value_heads=3, head_dim=32, hidden_act="silu",
               max_position_embeddings=1024, rms_norm_eps=1e-5, rope_theta=10000.0,
@@ -120,7 +119,7 @@ def rate(progress, peak):
     return peak * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def save(model, tokenizer, log):
+def save(model, tokenizer, stage, log):
     os.makedirs(OUT, exist_ok=True)
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
@@ -129,8 +128,19 @@ def save(model, tokenizer, log):
     with open(os.path.join(OUT, "tokenizer_config.json"), "w", encoding="utf-8") as out:
         json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>",
                    "model_max_length": 1024}, out, indent=1)
-    with open(os.path.join(HERE, "training.json"), "w", encoding="utf-8") as out:
-        json.dump(log, out, indent=1)
+    path, logs = os.path.join(HERE, "training.json"), {}
+    if stage != FIRST:
+        with open(path, encoding="utf-8") as before:
+            logs = json.load(before)
+    with open(path, "w", encoding="utf-8") as out:
+        json.dump(logs | {stage: log}, out, indent=1)
+
+
+def tokens_of(tokenizer, texts):
+    """Token ids for training, and those held out: the last 3 %."""
+    ids = [i for t in texts for i in tokenizer.encode(t).ids + [0]]
+    split = int(len(ids) * 0.97)
+    return torch.tensor(ids[:split]), torch.tensor(ids[split:])
 
 
 def main():
@@ -142,15 +152,14 @@ def main():
     torch.manual_seed(args.seed)
     texts = list(documents())
     tokenizer = make_tokenizer(texts)
-    ids = [i for t in texts for i in tokenizer.encode(t).ids + [0]]
-    split = int(len(ids) * 0.97)
-    train, held_out = torch.tensor(ids[:split]), torch.tensor(ids[split:])
+    train, held_out = tokens_of(tokenizer, texts)
+    n_tokens = len(train) + len(held_out)
     model = LlamaForCausalLM(LlamaConfig(**CONFIG))
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{sum(map(len, texts))} characters, {len(ids)} tokens, {parameters} parameters", flush=True)
+    print(f"{sum(map(len, texts))} characters, {n_tokens} tokens, {parameters} parameters", flush=True)
     optimisers = optimisers_of(model)
     generator = torch.Generator().manual_seed(args.seed)
-    log = {"seed": args.seed, "characters": sum(map(len, texts)), "tokens": len(ids),
+    log = {"seed": args.seed, "characters": sum(map(len, texts)), "tokens": n_tokens,
            "parameters": parameters, "curve": []}
     begin = time.time()
     for step in range(1, args.steps + 1):
@@ -166,11 +175,12 @@ def main():
                      "held_out": round(validate(model, held_out), 4)}
             log["curve"].append(entry)
             print(entry, f"{step * BATCH * LENGTH / (time.time() - begin):.0f} tokens/s", flush=True)
-            save(model, tokenizer, log)
+            save(model, tokenizer, FIRST, log)
     log["steps"] = args.steps
     log["held_out"] = validate(model, held_out)
-    save(model, tokenizer, log)
+    save(model, tokenizer, FIRST, log)
     print("held-out loss", log["held_out"])
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,15 @@ import numpy as np
 STOPS = [(246, 248, 251), (212, 228, 243), (140, 190, 221), (55, 135, 192), (8, 48, 107)]
 INK, QUIET, LINE, ACCENT = "#1b2733", "#5c6b7a", "#d7dee6", "#e4572e"
 SERIES = ["#2868a8", "#d1762b", "#3a8f62", "#8a5aa8", "#7a7a7a"]
+WORDS = {
+    "attention": "On a run of {} tokens, and the same again (prompt {}). Each row is a token, and shows "
+                 "how it spreads its attention over the tokens before it. In the second run the weight "
+                 "lies on the token after the earlier occurrence.",
+    "scores": "Mean attention from the tokens of the second run to the token after their first "
+              "occurrence; the strongest head is framed.",
+    "norms": "Length of the residual stream (<code>resid_post</code>), median over tokens; the thin line "
+             "spans the 10th to the 90th percentile.",
+}
 STYLE = f"""
 body {{ margin: 0; background: #f6f8fa; color: {INK};
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }}
@@ -29,7 +38,8 @@ def shade(value):
     """Colour of a value in 0..1, white to dark blue."""
     at = min(max(float(value), 0.0), 1.0) * (len(STOPS) - 1)
     i = min(int(at), len(STOPS) - 2)
-    return "#%02x%02x%02x" % tuple(round(a + (b - a) * (at - i)) for a, b in zip(STOPS[i], STOPS[i + 1]))
+    mixed = (round(a + (b - a) * (at - i)) for a, b in zip(STOPS[i], STOPS[i + 1]))
+    return "#%02x%02x%02x" % tuple(mixed)
 
 
 def text(x, y, content, size=12, anchor="start", kind="", more=""):
@@ -73,7 +83,8 @@ def heat_map(found):
     n, size, left, top = len(found.pattern), 720, 118, 96
     cell = size / n
     label = min(11.0, cell * 0.85)
-    parts = [f'<polygon points="{left},{top} {left + size},{top + size} {left},{top + size}" fill="{shade(0)}"/>']
+    corners = f"{left},{top} {left + size},{top + size} {left},{top + size}"
+    parts = [f'<polygon points="{corners}" fill="{shade(0)}"/>']
     for q in range(n):
         parts.append(text(left - 6, top + (q + 0.5) * cell + label * 0.35, shown(found.pieces[q]), label,
                           "end", "mono"))
@@ -85,8 +96,8 @@ def heat_map(found):
             if value >= 0.01:
                 title = f"{shown(found.pieces[q])} looks at {shown(found.pieces[k])} ({k}): {value:.2f}"
                 parts.append(rect(left + k * cell, top + q * cell, cell, cell, shade(value), title))
-    parts += [line(left, top + found.period * cell, left + found.period * cell, top + found.period * cell,
-                   QUIET, 1, 'stroke-dasharray="2 3"'),
+    half = found.period * cell
+    parts += [line(left, top + half, left + half, top + half, QUIET, 1, 'stroke-dasharray="2 3"'),
               *induction_lines(found.period, n, cell, left, top),
               rect(left, top, size, size, "none", more=f'stroke="{LINE}"'),
               text(left + size - 12, top + 22, "key: the token looked at →", 12, "end", "quiet"),
@@ -112,7 +123,7 @@ def score_grid(found):
     width, left, cell_h, gap = 860, 70, 34, 40
     kinds = list(found.scores.items())
     block = (width - left - gap * (len(kinds) - 1)) / len(kinds)
-    parts, n_layers = [], len(found.layers)
+    parts = []
     for b, (kind, scores) in enumerate(kinds):
         x0, cell_w = left + b * (block + gap), block / scores.shape[1]
         parts.append(text(x0, 14, kind, 13, more='font-weight="600"'))
@@ -129,7 +140,7 @@ def score_grid(found):
                                   12, "middle", more=f'style="fill:{ink}"'))
     for i, layer in enumerate(found.layers):
         parts.append(text(left - 10, 44 + (i + 0.5) * cell_h + 4, f"layer {layer}", 12, "end", "quiet"))
-    return drawing(width, 50 + n_layers * cell_h, parts, "Induction score of every head")
+    return drawing(width, 50 + len(found.layers) * cell_h, parts, "Induction score of every head")
 
 
 def ticks_to(top):
@@ -147,7 +158,8 @@ def norm_bars(found):
     y_of = lambda v: height - bottom - (height - bottom - top) * v / ticks[-1]
     parts = []
     for t in ticks:
-        parts += [line(left, y_of(t), width, y_of(t)), text(left - 8, y_of(t) + 4, f"{t:g}", 11, "end", "quiet")]
+        parts += [line(left, y_of(t), width, y_of(t)),
+                  text(left - 8, y_of(t) + 4, f"{t:g}", 11, "end", "quiet")]
     group = (width - left) / layers
     bar = min(46.0, group * 0.7 / len(found.kinds))
     for k, kind in enumerate(found.kinds):
@@ -160,7 +172,8 @@ def norm_bars(found):
         parts += [rect(left + k * 170, 4, 12, 12, SERIES[k % len(SERIES)]),
                   text(left + k * 170 + 18, 14, kind, 12)]
     for i in range(layers):
-        parts.append(text(left + (i + 0.5) * group, height - bottom + 20, f"after layer {i}", 12, "middle"))
+        parts.append(text(left + (i + 0.5) * group, height - bottom + 20, f"after layer {i}", 12,
+                          "middle"))
     parts.append(text(14, (height - bottom + top) / 2, "L2 norm", 12, "middle", "quiet",
                       f'transform="rotate(-90 14 {(height - bottom + top) / 2:.0f})"'))
     return drawing(width, height, parts, "Residual norm after each layer")
@@ -177,19 +190,16 @@ def page(found):
     head = f"head {found.head} of layer {found.layer}"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>sonde: what the demo found</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body><main>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>
+<body><main>
 <h1>What sonde found in {name}</h1>
 <p>The strongest induction head is <strong>{head}</strong>: a token that occurred before looks at what
 followed it then, with a mean attention of {scores}. Everything below was read from
 <code>{html.escape(found.path)}</code>: {found.rows:,} rows of {found.n_points} hook points,
 {len(found.sequences)} prompts.</p>
-{section(f"Attention of {head}", f"On a passage of {found.period} tokens written twice "
-         "(prompt " + str(found.example) + "). Each row is a token, and shows how it spreads its attention over the tokens "
-         "before it. In the second run the weight lies on the token after the earlier occurrence.",
+{section(f"Attention of {head}", WORDS["attention"].format(found.period, found.example),
          heat_map(found))}
-{section("Induction score of every head", "Mean attention from the tokens of the second run to the token "
-         "after their first occurrence; the strongest head is framed.", score_grid(found))}
-{section("Residual norm after each layer", "Length of the residual stream (<code>resid_post</code>), median "
-         "over tokens; the thin line spans the 10th to the 90th percentile.", norm_bars(found))}
+{section("Induction score of every head", WORDS["scores"], score_grid(found))}
+{section("Residual norm after each layer", WORDS["norms"], norm_bars(found))}
 </main></body></html>
 """

@@ -60,9 +60,12 @@ class Found:
         self.layer = self.layers[at]
 
     def _choose_example(self, capture):
-        """A repeated passage of about 40 tokens, if there is one: its pieces can be read."""
+        """Of the kind on which the head is strongest, the prompt that is nearest to 40 tokens."""
+        at = self.layers.index(self.layer), self.head
+        kind = max(self.scores, key=lambda k: self.scores[k][at])
+
         def rank(s):
-            return self.kind_of[s] != "repeated passage", abs(2 * self.periods[s] - 40)
+            return self.kind_of[s] != kind, abs(2 * self.periods[s] - 40)
         self.example = min((s for s in self.sequences if self.periods[s]), key=rank)
         self.pieces, self.period = capture.pieces(self.example), self.periods[self.example]
         self.pattern = capture.pattern(self.layer, self.example)[self.head]
@@ -135,9 +138,9 @@ def heat_lines(pattern, colours):
 
 def print_heat_map(found, colours, out):
     n = len(found.pattern)
-    print(f"\nAttention of head {found.layer}.{found.head} over {n} tokens, a passage of "
-          f"{found.period} tokens and the same again", file=out)
-    print("(down: query, across: key; the bright stripe looks at what followed last time)", file=out)
+    print(f"\nAttention of head {found.layer}.{found.head} over {n} tokens: a run of "
+          f"{found.period}, and the same again", file=out)
+    print("(down: query, across: key; the stripe looks at what followed last time)", file=out)
     for line in heat_lines(np.nan_to_num(found.pattern), colours):
         print("  " + line, file=out)
     steps = [0.0, 0.25, 0.5, 0.75, 1.0]
