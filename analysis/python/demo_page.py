@@ -112,9 +112,9 @@ def induction_lines(period, n, cell, left, top):
     """Two lines along the cells (query q, key q - period + 1) of the second run."""
     parts = []
     for side in (0, 1):
-        x1, y1 = left + (1 + side) * cell, top + period * cell
-        x2, y2 = left + (n - period + side + 1) * cell, top + n * cell
-        parts.append(line(x1, y1, min(x2, left + n * cell), y2, ACCENT, 1.2, 'stroke-opacity="0.8"'))
+        x1, y1 = left + 2 * side * cell, top + period * cell
+        x2, y2 = left + (n - period + 2 * side) * cell, top + n * cell
+        parts.append(line(x1, y1, x2, y2, ACCENT, 1.5))
     return parts
 
 
