@@ -122,10 +122,11 @@ static void say_what_is_left(const sonde_job_run *run, const char *output, bool 
     char message[sizeof err->message];
     if (!err) return;
     snprintf(message, sizeof message, "%s", err->message);
+    bool one = run->sealed_sequences == 1;
     if (sealed)
-        sonde_fail(err, err->status, "%.380s; %lld rows of %lld finished sequences are sealed in %.80s "
-                   "(complete = 0)", message, (long long)run->sealed_rows,
-                   (long long)run->sealed_sequences, output);
+        sonde_fail(err, err->status, "%.380s; the rows of %lld finished sequence%s (%lld) are sealed in "
+                   "%.80s (complete = 0)", message, (long long)run->sealed_sequences, one ? "" : "s",
+                   (long long)run->sealed_rows, output);
     else
         sonde_fail(err, err->status, "%.440s; no sequence was finished, no file is left", message);
 }

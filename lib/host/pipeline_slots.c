@@ -135,28 +135,11 @@ static const sonde_pipe_output *twin(const sonde_pipeline *p, const sonde_pipe_o
     return NULL;
 }
 
-static sonde_status point_is_free(const sonde_pipeline *p, const sonde_pipe_output *o,
-                                  const char *name, sonde_error *err)
-{
-    for (int32_t i = 0; i < p->n_outputs; i++) {
-        const sonde_pipe_output *seen = &p->outputs[i];
-        if (seen == o || seen->declared->kind != SONDE_OUTPUT_POINT) continue;
-        const sonde_pipe_point *there = pipe_point(p, seen->instance, seen->declared->point);
-        if (strcmp(there->point->name, name) == 0)
-            return sonde_fail(err, SONDE_USAGE, "hook point %s is stored by two probe instances (%s "
-                              "and %s): give one of them other points", name,
-                              p->spec.probes->instances[seen->instance].name,
-                              p->spec.probes->instances[o->instance].name);
-    }
-    return SONDE_OK;
-}
-
 static sonde_status declare_point(sonde_pipeline *p, sonde_pipe_output *o, sonde_error *err)
 {
     const sonde_probe_instance *instance = &p->spec.probes->instances[o->instance];
     const sonde_probe_point *shown = &instance->points[o->declared->point];
     const sonde_pipe_point *at = pipe_point(p, o->instance, o->declared->point);
-    SONDE_TRY(point_is_free(p, o, at->point->name, err));
     bool real = o->declared->element == SONDE_ELEMENT_F32;
     const sonde_pipe_output *other = twin(p, o, at);
     if (other) {

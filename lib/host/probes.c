@@ -71,6 +71,8 @@ static sonde_status open_instance(sonde_probe_set *set, const sonde_probe_set_sp
     SONDE_TRY(name_instance(set, instance, err));
     sonde_error why = {0};
     sonde_status status = prepare(instance, spec, &why);
+    bool typed_by_nobody = spec->n_probes == 0; /* the default probe: its name would only puzzle */
+    if (status != SONDE_OK && typed_by_nobody) return sonde_fail(err, status, "%s", why.message);
     if (status != SONDE_OK) return sonde_fail(err, status, "%s: %s", work->label, why.message);
     return sonde_probe_setup_call(instance, err);
 }
