@@ -15,7 +15,7 @@
 
 #define PROMPTS "build/same_bits.jsonl"
 
-static const char *const models[] = {"tests/goldens/families/llama",
+static const char *const models[] = {"data/model", "tests/goldens/families/llama",
                                      "tests/goldens/families/qwen2_sliding"};
 
 /* Lengths 1, 2, 17, 40, 70: within a page, on its edge, beyond it; token ids fit every model. */
