@@ -8,6 +8,7 @@ trap 'rm -rf "$work"' EXIT
 dest=$work/dest prefix=/opt/sonde
 root=$dest$prefix
 passed=0 failed=0
+given=${PKG_CONFIG_PATH:-}
 export PKG_CONFIG_PATH="$root/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$dest"
 
 check() { # check NAME COMMAND...: one test
@@ -22,8 +23,9 @@ check() { # check NAME COMMAND...: one test
     fi
 }
 
-make_tree() {
-    "${MAKE:-make}" -C "$tree" --no-print-directory NO_INSTALL=1 B="${B:-build/release}" \
+make_tree() { # with the pkg-config of whoever called, or its flags would rebuild the tree
+    env -u PKG_CONFIG_PATH -u PKG_CONFIG_SYSROOT_DIR ${given:+PKG_CONFIG_PATH="$given"} \
+        "${MAKE:-make}" -C "$tree" --no-print-directory NO_INSTALL=1 B="${B:-build/release}" \
         CONFIG="${CONFIG:-release}" CC="${CC:-gcc}" DESTDIR="$dest" prefix="$prefix" "$@"
 }
 
@@ -65,7 +67,7 @@ shared_program() {
 static_program() {
     # shellcheck disable=SC2046
     program $(pkg-config --cflags sonde) "$root/lib/libsonde.a" \
-        $(PKG_CONFIG_SYSROOT_DIR='' pkg-config --static --libs-only-l sonde | sed 's/-lsonde//g') && "$work/user"
+        $(PKG_CONFIG_SYSROOT_DIR='' pkg-config --static --libs sonde | sed 's/-lsonde//g') && "$work/user"
 }
 
 template_builds() {
