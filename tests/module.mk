@@ -34,7 +34,7 @@ $(FUZZ_BIN): %: %.o $(FUZZ_MAIN) $(B)/libsonde.a
 
 .PHONY: tests test check check-run check-all fuzz fuzz-run
 ## tests: builds every test program
-tests: $(TEST_BIN) $(FUZZ_BIN) $(CONFORMANCE) $(ABI_PLUGINS)
+tests: $(TEST_BIN) $(TOOL_BIN) $(FUZZ_BIN) $(CONFORMANCE) $(ABI_PLUGINS)
 RUN_TESTS = B='$(B)' CC='$(CC)' MAKE='$(MAKE)' CONFIG='$(CONFIG)' $(PYTHON) tests/run.py --jobs $(JOBS) --build $(B)
 ## test: builds and runs the test programs (TESTS='build/release/tests/unit/test_x ...' for some)
 TESTS ?= $(TEST_BIN) $(FUZZ_BIN)
