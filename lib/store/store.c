@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DEFAULT_QUEUE_BYTES ((uint64_t)64 << 20)
@@ -38,13 +39,20 @@ static sonde_status take_part(const sonde_store *store, sonde_error *err)
                  : SONDE_OK;
 }
 
+/* Only a file is ever replaced: a device or a pipe under the output's name is never renamed over. */
 static sonde_status check_output(const sonde_store *store, sonde_error *err)
 {
+    struct stat there;
+    bool exists = stat(store->path, &there) == 0;
+    if (!*store->path)
+        return sonde_fail(err, SONDE_USAGE, "output: expected the name of a file, got an empty one");
+    if (exists && S_ISDIR(there.st_mode))
+        return sonde_fail(err, SONDE_EXISTS, "output %s is a folder", store->path);
+    if (exists && !S_ISREG(there.st_mode))
+        return sonde_fail(err, SONDE_EXISTS, "output %s is no regular file", store->path);
     if (!store->options.overwrite && sonde_path_exists(store->path))
         return sonde_fail(err, SONDE_EXISTS, "output %s exists; --overwrite replaces it",
                           store->path);
-    if (sonde_path_is_dir(store->path))
-        return sonde_fail(err, SONDE_EXISTS, "output %s is a folder", store->path);
     return take_part(store, err);
 }
 
