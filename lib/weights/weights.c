@@ -130,7 +130,8 @@ const sonde_tensor *sonde_weights_find(const sonde_weights *weights, const char 
     return sonde_tensors_find(weights->tensors, weights->count, name);
 }
 
-/* One line a tensor, in name order: name, dtype, shape and the hash of its bytes. */
+/* One line a tensor, in name order: name, dtype, shape and the hash of its bytes. Pages go as they
+ * came, or the whole file would stay in memory beside the packed weights. */
 static sonde_status compute_hash(sonde_weights *w, sonde_error *err)
 {
     sonde_string lines = {0};
@@ -138,6 +139,7 @@ static sonde_status compute_hash(sonde_weights *w, sonde_error *err)
         const sonde_tensor *tensor = &w->tensors[i];
         char shape[SONDE_SHAPE_BYTES], hex[33];
         sonde_hash128_hex(sonde_hash128(tensor->data, tensor->bytes), hex);
+        sonde_pages_release(tensor->data, tensor->bytes);
         sonde_string_format(&lines, "%s %s %s %s\n", tensor->name, sonde_dtype_name(tensor->dtype),
                             sonde_shape_text(tensor, shape), hex);
     }
