@@ -146,46 +146,62 @@ static void drop_records(sonde_store *store, const sonde_stored *set, int64_t ro
     store->n_log = kept;
 }
 
-/* Where a chunk lies after HDF5 rewrote it, and its hash. */
-static bool renew_record(const sonde_stored *set, sonde_chunk_record *record)
+/* The record of the chunk that a cut to `rows` goes through; NULL: the cut is between chunks. */
+static sonde_chunk_record *record_at(sonde_store *store, const sonde_stored *set, int64_t rows)
+{
+    for (size_t i = 0; rows % set->chunk_rows != 0 && i < store->n_log; i++)
+        if (store->log[i].dataset == (uint32_t)set->number &&
+            store->log[i].first_row == (uint64_t)(rows / set->chunk_rows * set->chunk_rows))
+            return &store->log[i];
+    return NULL;
+}
+
+static bool set_rows(const sonde_stored *set, int64_t rows)
+{
+    hsize_t dims[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)rows};
+    for (int32_t i = 0; i < set->spec.n_dims; i++) dims[i + 1] = (hsize_t)set->spec.shape[i];
+    return H5Dset_extent(set->id, dims) >= 0;
+}
+
+/* Writes a chunk that was dropped back as it was, and notes where. */
+static bool put_back(const sonde_stored *set, sonde_chunk_record *record, uint32_t filters,
+                     const uint8_t *bytes)
 {
     hsize_t at[SONDE_STORE_MAX_DIMS + 1] = {record->first_row}, size = 0;
     haddr_t address;
     unsigned mask;
+    if (H5Dwrite_chunk(set->id, H5P_DEFAULT, filters, at, record->bytes, bytes) < 0 ||
+        H5Dget_chunk_info_by_coord(set->id, at, &mask, &address, &size) < 0)
+        return false;
+    record->offset = address;
+    return size == record->bytes;
+}
+
+/* HDF5 would code the chunk anew that a cut goes through: larger than ours, at the end of a disk that
+ * may be full. So the chunk is dropped by a cut before it, and put back into its place. */
+static bool cut_through(const sonde_stored *set, int64_t rows, sonde_chunk_record *record)
+{
+    hsize_t at[SONDE_STORE_MAX_DIMS + 1] = {record->first_row};
     uint32_t filters = 0;
-    if (H5Dget_chunk_info_by_coord(set->id, at, &mask, &address, &size) < 0) return false;
-    uint8_t *bytes = sonde_alloc_raw((size_t)size, 1);
-    bool good = bytes && H5Dread_chunk(set->id, H5P_DEFAULT, at, &filters, bytes) >= 0;
-    if (good) {
-        record->offset = address;
-        record->bytes = size;
-        record->hash = sonde_hash64(bytes, (size_t)size);
-        bool coded = set->spec.codec == SONDE_CODEC_DEFLATE && filters == 0;
-        record->codec = coded ? SONDE_CODEC_DEFLATE : SONDE_CODEC_RAW;
-    }
+    uint8_t *bytes = sonde_alloc_raw((size_t)record->bytes, 1);
+    bool good = bytes && H5Dread_chunk(set->id, H5P_DEFAULT, at, &filters, bytes) >= 0 &&
+                set_rows(set, (int64_t)record->first_row) && set_rows(set, rows) &&
+                put_back(set, record, filters, bytes);
     sonde_free(bytes);
     return good;
 }
 
-/* Cuts a dataset to fewer rows than the file has of it: HDF5 drops chunks, and rewrites the one that
- * the cut goes through. */
+/* Cuts a dataset to fewer rows than the file has of it. */
 static bool cut(sonde_store *store, sonde_stored *set, int64_t rows)
 {
-    hsize_t dims[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)rows};
-    for (int32_t i = 0; i < set->spec.n_dims; i++) dims[i + 1] = (hsize_t)set->spec.shape[i];
     if (rows >= set->extent) return true;
-    if (!reopen(store, set) || H5Dset_extent(set->id, dims) < 0 || H5Dflush(set->id) < 0)
+    sonde_chunk_record *record = record_at(store, set, rows);
+    if (!reopen(store, set) || !(record ? cut_through(set, rows, record) : set_rows(set, rows)) ||
+        H5Dflush(set->id) < 0)
         return false;
     set->extent = rows;
     drop_records(store, set, rows);
-    bool good = true;
-    for (size_t i = 0; i < store->n_log; i++) {
-        sonde_chunk_record *record = &store->log[i];
-        bool last = record->dataset == (uint32_t)set->number &&
-                    (int64_t)record->first_row + set->chunk_rows > rows;
-        if (last) good = renew_record(set, record) && good;
-    }
-    return good;
+    return true;
 }
 
 static bool cut_all(sonde_store *store, const int64_t *rows)
