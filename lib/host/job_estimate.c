@@ -3,7 +3,8 @@
  * tensors; no weight is read and nothing runs.
  *
  * Memory is what this process holds already (libraries, tokenizer, prompts) plus what the run would
- * add: packed weights, arenas and KV pages of the workers, open chunks and the queue of the store.
+ * add: packed weights, arenas and KV pages of the workers as far as the prompts fill them, rows that
+ * wait for earlier sequences, open chunks and the queue of the store.
  */
 #include "job_internal.h"
 
@@ -19,6 +20,7 @@
 typedef struct flight_window {
     int64_t *pages, *rows; /* [size] */
     int64_t size, count, pages_sum, rows_sum, most_pages;
+    int64_t all_pages, all_rows; /* of the whole run */
     int64_t batch_rows;
 } flight_window;
 
@@ -30,6 +32,7 @@ typedef struct estimate {
     uint64_t *output_rows, *output_units; /* [outputs] rows, and rows or keys */
     double keys;                          /* pairs of a row and a key it sees */
     flight_window window;
+    bool generates; /* rows of generated tokens: they may wait for those of earlier sequences */
 } estimate;
 
 /* ---- one prompt -------------------------------------------------------------------------------------------- */
@@ -50,6 +53,7 @@ static void add_to_window(flight_window *w, int64_t pages, int64_t rows, bool ge
     w->pages_sum += pages;
     w->rows_sum += rows;
     w->most_pages = SONDE_MAX(w->most_pages, w->pages_sum);
+    w->all_pages += pages;
 }
 
 /* Keys that rows [from, from + n) of a class see, an upper bound for rows not known yet. */
@@ -106,6 +110,8 @@ static void count_prompt(estimate *e, const sonde_flow *flow)
     if (more) cost->rows_exact = false;
     if (flow->union_rank[n] == 0 && max_new == 0) return;
     add_to_window(&e->window, (n + generated + PAGE_POSITIONS - 1) / PAGE_POSITIONS, n, max_new > 1);
+    e->window.all_rows += n + generated;
+    e->generates = e->generates || more;
 }
 
 static sonde_status count_prompts(estimate *e, sonde_error *err)
@@ -172,7 +178,7 @@ static uint64_t resident_bytes(void)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* One open chunk per dataset and sequence in flight, and what waits for codec and disk. */
+/* One open chunk per dataset, what waits for codec and disk, and rows that wait to be numbered. */
 static uint64_t store_bytes(const estimate *e)
 {
     uint64_t chunks = 0, whole = 0;
@@ -182,7 +188,19 @@ static uint64_t store_bytes(const estimate *e)
         chunks += SONDE_MIN(bytes, (uint64_t)2 << 20);
         whole += bytes;
     }
-    return chunks + SONDE_MIN(whole / 4, (uint64_t)8 << 20);
+    return chunks + SONDE_MIN(whole / 4, (uint64_t)8 << 20) +
+           (e->generates ? SONDE_MIN(whole, SONDE_JOB_WINDOW_BYTES) : 0);
+}
+
+/* Memory of arenas is taken as rows first fill it, and no more rows fill it than the run has. */
+static uint64_t run_bytes(const estimate *e, const sonde_plan_info *plan)
+{
+    uint64_t workers = (uint64_t)e->job->workers;
+    uint64_t one = sonde_plan_run_bytes(e->plan, e->job->threads);
+    uint64_t scratch = sonde_plan_run_bytes(e->plan, 2 * e->job->threads) - one;
+    double filled = (double)e->window.all_rows / ((double)workers * (double)plan->batch_rows);
+    return workers * (scratch + (uint64_t)((double)(one - scratch) * SONDE_MIN(filled, 1.0))) +
+           plan->rope_bytes;
 }
 
 static void sum_memory(estimate *e)
@@ -195,8 +213,9 @@ static void sum_memory(estimate *e)
     sonde_plan_info_get(e->plan, &plan);
     cost->memory_weights = model.packed_bytes;
     uint64_t workers = (uint64_t)job->workers;
-    cost->memory_run = workers * sonde_plan_run_bytes(e->plan, job->threads) + plan.rope_bytes;
-    cost->memory_kv = workers * (uint64_t)e->window.most_pages * plan.kv_bytes_per_page_all_layers;
+    cost->memory_run = run_bytes(e, &plan);
+    cost->memory_kv = SONDE_MIN(workers * (uint64_t)e->window.most_pages,
+                                (uint64_t)e->window.all_pages) * plan.kv_bytes_per_page_all_layers;
     cost->memory_store = store_bytes(e);
     cost->memory_peak = resident_bytes() + cost->memory_run + cost->memory_kv + cost->memory_store;
     if (job->spec.shape_only) cost->memory_peak += cost->memory_weights; /* else they are here */

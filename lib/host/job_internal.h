@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 
+#define SONDE_JOB_WINDOW_BYTES ((uint64_t)256 << 20) /* for rows of flows that are not placed yet */
+
 /* What a look at the source told, before a prompt is read. */
 typedef struct sonde_source_scan {
     bool known;            /* false: standard input */

@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #define PROGRESS_NS 100000000u
-#define WINDOW_BYTES ((uint64_t)256 << 20)
 
 /* ---- progress ------------------------------------------------------------------------------------------ */
 
@@ -53,7 +52,7 @@ sonde_status sonde_job_run_open(sonde_job_run *run, sonde_error *err)
         .stop_ids = job->stop_ids, .n_stop_ids = job->n_stop_ids, .labels = job->labels,
         .generates = job->spec.generate, .schema = run->schema, .store = run->store,
         .workers = job->workers, .retired = run->retired,
-        .window_bytes = run->window_bytes ? run->window_bytes : WINDOW_BYTES,
+        .window_bytes = run->window_bytes ? run->window_bytes : SONDE_JOB_WINDOW_BYTES,
         .token = run->token, .cancelled = cancelled, .context = run};
     SONDE_TRY(sonde_pipeline_open(&spec, &run->pipeline, err));
     return sonde_job_plan(job, sonde_pipeline_wants(run->pipeline), &run->plan, err);
