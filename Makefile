@@ -1,6 +1,7 @@
 # sonde - `make help` lists the targets.
 .SUFFIXES:
 .DELETE_ON_ERROR:
+# With no names: no object is deleted as an intermediate file (names given elsewhere would end that).
 .SECONDARY:
 .DEFAULT_GOAL := all
 

@@ -22,7 +22,6 @@ CONFORMANCE_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/abi/conformance*.c))
 $(CONFORMANCE): $(CONFORMANCE_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $(CONFORMANCE_OBJ) $(B)/libsonde.a $(LIBS)
-.SECONDARY: $(CONFORMANCE_OBJ) $(ABI_PLUGINS:.so=.o)
 
 # Fuzz targets run their seeds once in every build; clang's libFuzzer runs them in build/fuzz.
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
