@@ -128,7 +128,9 @@ static void say_what_is_left(const sonde_job_run *run, const char *output, bool 
                    "%.80s (complete = 0)", message, (long long)run->sealed_sequences, one ? "" : "s",
                    (long long)run->sealed_rows, output);
     else
-        sonde_fail(err, err->status, "%.440s; no sequence was finished, no file is left", message);
+        sonde_fail(err, err->status, "%.420s; %s, no file is left", message,
+                   run->sealed_sequences > 0 ? "what was finished could not be sealed"
+                                             : "no sequence was finished");
 }
 
 /* ---- all ---------------------------------------------------------------------------------------------------- */

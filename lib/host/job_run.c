@@ -67,9 +67,9 @@ sonde_status sonde_job_run_schedule(sonde_job_run *run, sonde_error *err)
     sonde_prompts_stats read;
     sonde_prompts_stats_get(run->prompts, &read);
     if (read.given > 0) return SONDE_OK;
-    return sonde_fail(err, SONDE_BAD_PROMPT, "%s: no prompts%s",
-                      run->job->spec.prompts ? run->job->spec.prompts : "the command line",
-                      read.lines > 0 ? " are left by --skip, --limit, --part and --max-tokens" : "");
+    return sonde_fail(err, SONDE_NOTHING, "%s: no prompts are left by --skip, --limit, --part and "
+                      "--max-tokens", run->job->spec.prompts ? run->job->spec.prompts
+                                                             : "the command line");
 }
 
 void sonde_job_run_close(sonde_job_run *run)
@@ -80,32 +80,6 @@ void sonde_job_run_close(sonde_job_run *run)
 }
 
 /* ---- summary ----------------------------------------------------------------------------------------------- */
-
-static void add_dtype(char *text, size_t size, const char *name)
-{
-    size_t used = strlen(text);
-    if (strstr(text, name) && strcmp(name, "f16") != 0) return;
-    if (strcmp(name, "f16") == 0 && (strncmp(text, "f16", 3) == 0 || strstr(text, " f16"))) return;
-    snprintf(text + used, size - used, "%s%s", used ? ", " : "", name);
-}
-
-static const char *list_dtypes(sonde_job *job)
-{
-    job->dtypes[0] = '\0';
-    for (int32_t i = 0; i < job->probes.count; i++)
-        for (int64_t j = 0; j < job->probes.instances[i].selection.count; j++) {
-            int64_t point = job->probes.instances[i].selection.points[j].point;
-            bool stored = false;
-            for (uint32_t k = 0; k < job->probes.instances[i].n_outputs; k++)
-                stored = stored || (job->probes.instances[i].outputs[k].kind == SONDE_OUTPUT_POINT &&
-                                    job->probes.instances[i].outputs[k].point == (uint32_t)j);
-            if (stored)
-                add_dtype(job->dtypes, sizeof job->dtypes,
-                          sonde_dtype_name(sonde_as_dtype(job->options.as,
-                                                          sonde_model_point(job->model, point))));
-        }
-    return job->dtypes;
-}
 
 void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary)
 {
@@ -122,7 +96,9 @@ void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary)
     summary->cut_prompts = read.cut;
     summary->split_prompts = read.split;
     summary->steps_planned = (uint64_t)info.planned_steps;
-    summary->stored_dtypes = list_dtypes(run->job);
+    if (run->pipeline)
+        sonde_pipeline_dtypes(run->pipeline, run->job->dtypes, sizeof run->job->dtypes);
+    summary->stored_dtypes = run->job->dtypes;
     summary->load_ns = run->job->load_ns;
     summary->tokenize_ns = read.tokenize_ns;
     summary->prefill_ns = run->stats.run.prefill_ns;

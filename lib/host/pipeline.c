@@ -90,6 +90,27 @@ void sonde_pipeline_stats_get(sonde_pipeline *p, sonde_pipeline_stats *stats)
         stats->kept += atomic_load(&p->rows_seen[i]);
 }
 
+static bool stores_as(const sonde_pipeline *p, sonde_dtype dtype)
+{
+    for (int32_t i = 0; i < p->n_outputs; i++)
+        if (p->outputs[i].declared->kind == SONDE_OUTPUT_POINT && p->outputs[i].stored == dtype)
+            return true;
+    return false;
+}
+
+void sonde_pipeline_dtypes(const sonde_pipeline *p, char *text, size_t bytes)
+{
+    static const sonde_dtype all[] = {SONDE_DTYPE_BF16, SONDE_DTYPE_F16, SONDE_DTYPE_F32,
+                                      SONDE_DTYPE_F64, SONDE_DTYPE_I32, SONDE_DTYPE_I64,
+                                      SONDE_DTYPE_U8};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < SONDE_COUNT(all) && used < bytes; i++)
+        if (stores_as(p, all[i]))
+            used += (size_t)snprintf(text + used, bytes - used, "%s%s", used ? ", " : "",
+                                     sonde_dtype_name(all[i]));
+}
+
 /* ---- admission ------------------------------------------------------------------------------------------ */
 
 /* Stored bytes of all rows a prompt may make, generated ones included. */

@@ -77,6 +77,9 @@ typedef struct sonde_pipeline_stats {
 } sonde_pipeline_stats;
 void sonde_pipeline_stats_get(sonde_pipeline *pipeline, sonde_pipeline_stats *stats);
 
+/* Names of the types that points are stored in: "bf16, f32". */
+void sonde_pipeline_dtypes(const sonde_pipeline *pipeline, char *text, size_t bytes);
+
 /* --- a flow, as the callbacks see it -------------------------------------------------------------- */
 
 const sonde_prompt *sonde_flow_prompt(const sonde_flow *flow);

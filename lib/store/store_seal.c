@@ -115,9 +115,11 @@ sonde_status sonde_store_read(sonde_store *store, int32_t id, int64_t first_row,
     hsize_t start[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)first_row};
     hsize_t count[SONDE_STORE_MAX_DIMS + 1] = {(hsize_t)n_rows};
     for (int32_t i = 0; i < set->spec.n_dims; i++) count[i + 1] = (hsize_t)set->spec.shape[i];
-    if (first_row < 0 || n_rows < 0 || first_row + n_rows > sonde_store_whole_rows(store, id))
+    if (first_row < 0 || n_rows < 0 || first_row + n_rows > sonde_store_whole_rows(store, id)) {
+        SONDE_TRY(sonde_store_failure(store, err));
         return sonde_fail(err, SONDE_IO, "%s: row %lld of /%s is not in the file", store->part_path,
                           (long long)(first_row + n_rows - 1), set->path);
+    }
     sonde_h5_lock();
     bool good = reopen(store, set);
     hid_t space = H5Dget_space(set->id),
