@@ -184,7 +184,7 @@ static sonde_status next(void *context, sonde_request *request, sonde_next *what
             p->has_pending = !p->ended;
         }
         *what = SONDE_NEXT_END;
-        if (p->ended) return SONDE_OK;
+        if (p->ended || atomic_load(&p->failing)) return SONDE_OK;
         uint64_t reserve;
         *what = SONDE_NEXT_LATER;
         if (must_wait(p, &reserve)) return SONDE_OK;
@@ -214,11 +214,18 @@ static sonde_status labels(void *context, void *user, int64_t first, int64_t cou
     return SONDE_OK;
 }
 
+static sonde_status failure_of(const sonde_flow *flow, sonde_error *err)
+{
+    if (flow->failure.status == SONDE_OK) return SONDE_OK;
+    return sonde_fail(err, flow->failure.status, "%s", flow->failure.message);
+}
+
 static sonde_status token(void *context, void *user, int64_t position, uint32_t id,
                           sonde_row_labels label, bool *stop, sonde_error *err)
 {
     sonde_pipeline *p = context;
     sonde_flow *flow = user;
+    SONDE_TRY(failure_of(flow, err));
     SONDE_TRY(sonde_flow_grow(flow, position + 1, err));
     flow->tokens[position] = id;
     set_label(flow, position, &label);
@@ -252,6 +259,7 @@ static sonde_status done(void *context, void *user, sonde_finish finish, sonde_e
     sonde_pipeline *p = context;
     sonde_flow *flow = user;
     flow->finish = finish;
+    SONDE_TRY(failure_of(flow, err));
     SONDE_TRY(settle(flow, err));
     SONDE_TRY(sonde_flow_deliver_deferred(flow, err));
     SONDE_TRY(sonde_flow_call_done(flow, err));

@@ -116,6 +116,7 @@ struct sonde_flow {
     sonde_held *sparse, **sparse_end;
     sonde_deferred *deferred, **deferred_end;
     int worker; /* that runs the flow: valid once a point was shown */
+    sonde_error failure; /* of a probe on its rows: ends this flow when the scheduler asks */
     uint64_t reserved_bytes;
     /* generation */
     sonde_finish finish;
@@ -171,6 +172,7 @@ struct sonde_pipeline {
     uint64_t window_used;
     sonde_prompt pending;       /* read, not admitted yet */
     bool has_pending, ended;
+    atomic_bool failing;        /* a probe failed: nothing more is admitted */
     bool broken;                /* retiring failed: nothing retires any more */
     sonde_pipeline_stats stats;
 };

@@ -318,27 +318,40 @@ sonde_status sonde_flow_deliver_deferred(sonde_flow *flow, sonde_error *err)
 
 /* ---- the tap --------------------------------------------------------------------------------------------------- */
 
+/* One point of one flow. A probe that fails ends that flow, not its neighbours in the step: what is
+ * kept of a failing run must not depend on the batch. */
+static sonde_status tap_span(sonde_pipeline *p, int worker, const sonde_tap_view *view,
+                             const sonde_tap_span *span, const sonde_pipe_point *pp,
+                             sonde_error *err)
+{
+    sonde_pipe_worker *w = &p->workers[worker];
+    sonde_flow *flow = view->users[span->item];
+    if (flow->failure.status != SONDE_OK) return SONDE_OK;
+    flow->worker = worker;
+    rows_source source = {
+        .data = view->indptr ? view->data : view->data + span->first * view->stride,
+        .block = ((uint64_t)worker << 48) | view->block, .n_rows = span->count,
+        .rows = view->rows + span->first, .stride = view->stride, .width = view->width,
+        .offset = view->indptr ? view->indptr + span->first : NULL,
+        .first_key = view->indptr ? view->first_key + span->first : NULL};
+    sonde_error why = {0};
+    bool later = flow->lines[pp->slot].deferred;
+    sonde_status status =
+        later ? defer(flow, w, pp, &source, &why) : show(flow, w, pp, &source, &why);
+    if (status == SONDE_OK) return SONDE_OK;
+    if (status != SONDE_PROBE) return sonde_fail(err, status, "%s", why.message);
+    flow->failure = why;
+    atomic_store(&p->failing, true);
+    return SONDE_OK;
+}
+
 sonde_status sonde_pipeline_point(void *context, int worker, const sonde_tap_view *view,
                                   sonde_error *err)
 {
     sonde_pipeline *p = context;
-    sonde_pipe_worker *w = &p->workers[worker];
-    for (int32_t i = p->first_point[view->point]; i >= 0; i = p->points[i].next) {
-        const sonde_pipe_point *pp = &p->points[i];
-        for (int64_t s = 0; s < view->n_spans; s++) {
-            const sonde_tap_span *span = &view->spans[s];
-            sonde_flow *flow = view->users[span->item];
-            flow->worker = worker;
-            rows_source source = {
-                .data = view->indptr ? view->data : view->data + span->first * view->stride,
-                .block = ((uint64_t)worker << 48) | view->block, .n_rows = span->count,
-                .rows = view->rows + span->first, .stride = view->stride, .width = view->width,
-                .offset = view->indptr ? view->indptr + span->first : NULL,
-                .first_key = view->indptr ? view->first_key + span->first : NULL};
-            bool later = flow->lines[pp->slot].deferred;
-            SONDE_TRY(later ? defer(flow, w, pp, &source, err) : show(flow, w, pp, &source, err));
-        }
-    }
+    for (int32_t i = p->first_point[view->point]; i >= 0; i = p->points[i].next)
+        for (int64_t s = 0; s < view->n_spans; s++)
+            SONDE_TRY(tap_span(p, worker, view, &view->spans[s], &p->points[i], err));
     return SONDE_OK;
 }
 

@@ -22,8 +22,6 @@
 
 static sonde_model *model;
 static const char *prompts = PROMPTS;
-static bool one_by_one; /* prompts: so that the first is done before the second fails */
-
 static int set_up(void **state)
 {
     (void)state;
@@ -57,8 +55,6 @@ static sonde_status capture(const char *output, const char *points, const char *
     }
     words[n_words++] = "--probe";
     words[n_words++] = "capture";
-    static const char *const alone[] = {"--batch", "1", "--workers", "1"};
-    for (size_t i = 0; one_by_one && i < SONDE_COUNT(alone); i++) words[n_words++] = alone[i];
     return job_capture(MODEL, prompts, output, words, n_words, &summary, err);
 }
 
@@ -236,9 +232,7 @@ static void test_a_failing_probe_ends_the_run_and_keeps_the_rows(void **state)
     static const char *const in_rows[] = {"rows_fail"}, *const in_finish[] = {"finish_fail=f"};
     sonde_error err = {0};
     remove(OTHER);
-    one_by_one = true;
     assert_int_equal(capture(OTHER, "blocks.0.resid_post", in_rows, 1, &err), SONDE_PROBE);
-    one_by_one = false;
     assert_non_null(strstr(err.message, "probe rows_fail (instance rows_fail): position 3 is one "
                                         "too many"));
     expect_kept(1, false);

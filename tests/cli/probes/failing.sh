@@ -34,7 +34,7 @@ mkdir found
 printf '{"text": "one"}\n{"text": "two"}\n{"text": "three"}\n{"text": "four"}\n' > p.jsonl
 export SONDE_PROBE_PATH="$PWD/found"
 sonde probes | grep failing
-t sonde capture m p.jsonl -o x.h5 --probe capture --probe failing --batch 1 --workers 1 --quiet
+t sonde capture m p.jsonl -o x.h5 --probe capture --probe failing --quiet
 sonde info x.h5 --json | grep '"sealed"\|"complete"\|"sequences"'
 echo 'no shared object' > found/text.so
 t sonde capture m p.jsonl -o y.h5 --probe "$PWD/found/text.so" --quiet
