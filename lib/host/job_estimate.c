@@ -192,6 +192,15 @@ static uint64_t store_bytes(const estimate *e)
            (e->generates ? SONDE_MIN(whole, SONDE_JOB_WINDOW_BYTES) : 0);
 }
 
+/* States of the probes: of the sequences in flight, and the total. */
+static uint64_t state_bytes(const estimate *e)
+{
+    uint64_t one = 0;
+    for (int32_t i = 0; i < e->job->probes.count; i++) one += e->job->probes.instances[i].state_bytes;
+    uint64_t flying = (uint64_t)e->job->workers * (uint64_t)e->window.size;
+    return one * (SONDE_MIN(e->cost->sequences, flying) + 1);
+}
+
 /* Memory of arenas is taken as rows first fill it, and no more rows fill it than the run has. */
 static uint64_t run_bytes(const estimate *e, const sonde_plan_info *plan)
 {
@@ -216,7 +225,7 @@ static void sum_memory(estimate *e)
     cost->memory_run = run_bytes(e, &plan);
     cost->memory_kv = SONDE_MIN(workers * (uint64_t)e->window.most_pages,
                                 (uint64_t)e->window.all_pages) * plan.kv_bytes_per_page_all_layers;
-    cost->memory_store = store_bytes(e);
+    cost->memory_store = store_bytes(e) + SONDE_MIN(state_bytes(e), SONDE_JOB_WINDOW_BYTES);
     cost->memory_peak = resident_bytes() + cost->memory_run + cost->memory_kv + cost->memory_store;
     if (job->spec.shape_only) cost->memory_peak += cost->memory_weights; /* else they are here */
     cost->steps_recipe = plan.recipe_steps;

@@ -125,11 +125,20 @@ static uint64_t worst_bytes(const sonde_pipeline *p, const sonde_prompt *prompt)
     return bytes;
 }
 
+/* States of the probes live from admission to retiring: they count in the window too. */
+static bool states_fill_window(const sonde_pipeline *p)
+{
+    uint64_t bytes = 0;
+    for (int32_t i = 0; p->spec.probes && i < p->spec.probes->count; i++)
+        bytes += p->spec.probes->instances[i].state_bytes;
+    return p->n_flows > 0 && bytes > 0 && p->n_flows >= p->spec.window_bytes / bytes;
+}
+
 static bool must_wait(sonde_pipeline *p, uint64_t *reserve)
 {
     pthread_mutex_lock(&p->lock);
     *reserve = sonde_pipeline_can_place(p) ? 0 : worst_bytes(p, &p->pending);
-    bool wait = p->n_flows >= MOST_FLOWS;
+    bool wait = p->n_flows >= MOST_FLOWS || states_fill_window(p);
     if (*reserve > 0 && p->window_used + *reserve > p->spec.window_bytes) wait = true;
     pthread_mutex_unlock(&p->lock);
     return wait;

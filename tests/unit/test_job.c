@@ -196,7 +196,8 @@ static void test_sequences_say_how_they_ended(void **state)
 static void test_a_small_window_changes_no_content(void **state)
 {
     static const char *const words[] = {"--workers", "2", "--threads", "1", "--max-new-tokens", "6",
-                                        "--batch", "2", "--batch-tokens", "4"};
+                                        "--batch", "2", "--batch-tokens", "4", "--probe", "capture",
+                                        "--probe", "moments"};
     char wide[33], narrow[33];
     sonde_job_options options;
     sonde_job *job = NULL;
