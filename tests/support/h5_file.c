@@ -14,6 +14,19 @@ void h5_temporary(const char *name, char path[256])
     snprintf(path, 256, "%s/sonde-test-%ld-%s", folder ? folder : "/tmp", (long)getpid(), name);
 }
 
+void h5_fresh(const char *name, char path[256], char part[300])
+{
+    h5_temporary(name, path);
+    snprintf(part, 300, "%s.part", path);
+    h5_remove(path, part);
+}
+
+void h5_remove(const char *path, const char *part)
+{
+    unlink(path);
+    unlink(part);
+}
+
 hid_t h5_create(const char *path, bool latest)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);

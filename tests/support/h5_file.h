@@ -14,6 +14,9 @@ typedef struct h5_layout {
 
 /* A path for a temporary file of this process (in TMPDIR or /tmp). */
 void h5_temporary(const char *name, char path[256]);
+/* The same, with nothing there and no .part beside it; both are taken away again by h5_remove. */
+void h5_fresh(const char *name, char path[256], char part[300]);
+void h5_remove(const char *path, const char *part);
 hid_t h5_create(const char *path, bool latest);
 /* Writes a dataset, its groups included. */
 void h5_put(hid_t file, const char *path, hid_t type, int n_dims, const int64_t *dims,

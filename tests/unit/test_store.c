@@ -20,18 +20,14 @@ static char path[256], part[300];
 static int make_path(void **state)
 {
     (void)state;
-    h5_temporary("store.h5", path);
-    snprintf(part, sizeof part, "%s.part", path);
-    unlink(path);
-    unlink(part);
+    h5_fresh("store.h5", path, part);
     return 0;
 }
 
 static int remove_path(void **state)
 {
     (void)state;
-    unlink(path);
-    unlink(part);
+    h5_remove(path, part);
     return 0;
 }
 
