@@ -99,6 +99,10 @@ typedef enum sonde_map_op {
     SONDE_MAP_SOFTCAP = 2,  /* c * tanh(a / c) */
     SONDE_MAP_ACTIVATE = 3, /* act(a) */
     SONDE_MAP_GLU = 4,      /* act(a) * b */
+    SONDE_MAP_OFFSET = 5,   /* a + c */
+    SONDE_MAP_CLAMP = 6,    /* between c and d; NaN stays */
+    SONDE_MAP_SCALE_BY_POSITION = 7, /* a * b[row] */
+    SONDE_MAP_WEIGH = 8,    /* a times each of the k weights of its row */
 } sonde_map_op;
 typedef struct sonde_map_args {
     sonde_map_op op;
@@ -107,8 +111,9 @@ typedef struct sonde_map_args {
     int64_t a_stride, b_stride;
     void *y;
     int64_t y_stride;
-    int64_t m, width;
-    double c;
+    int64_t m, width; /* of y */
+    int64_t slots;    /* WEIGH: weights of a row */
+    double c, d;
 } sonde_map_args;
 
 /* Labels of rows from raw logits at temperature 1: log p(token), entropy (nats), rank (0: the

@@ -154,16 +154,26 @@ static void glu_row(sonde_act act, const float *x, const float *up, float *y, in
     }
 }
 
+static void weigh_row(const float *x, const float *weights, float *y, int64_t slots, int64_t n)
+{
+    for (int64_t j = 0; j < slots; j++)
+        for (int64_t i = 0; i < n; i++) y[j * n + i] = weights[j] * x[i];
+}
+
 static void map_row(const sonde_map_args *a, const float *x, const float *b, float *y)
 {
     int64_t n = a->width;
-    float c = (float)a->c;
+    float c = (float)a->c, d = (float)a->d;
     switch (a->op) {
     case SONDE_MAP_ADD: EACH(x[i] + b[i]);
     case SONDE_MAP_SCALE: EACH(x[i] * c);
     case SONDE_MAP_SOFTCAP: EACH(c * sonde_tanh_f32(x[i] / c));
     case SONDE_MAP_ACTIVATE: activate_row(a->act, x, y, n); break;
     case SONDE_MAP_GLU: glu_row(a->act, x, b, y, n); break;
+    case SONDE_MAP_OFFSET: EACH(x[i] + c);
+    case SONDE_MAP_CLAMP: EACH(x[i] < c ? c : x[i] > d ? d : x[i]);
+    case SONDE_MAP_SCALE_BY_POSITION: EACH(x[i] * b[0]);
+    case SONDE_MAP_WEIGH: weigh_row(x, b, y, a->slots, n / a->slots); break;
     }
 }
 

@@ -35,11 +35,7 @@ static void expected_name(const sonde_model *model, sonde_role role, int64_t lay
     for (const sonde_weight_name *w = model->family->weights;
          !model->recipe->gguf && w->role != SONDE_ROLE_NONE; w++)
         if (w->role == role) pattern = w->pattern;
-    const char *mark = strstr(pattern, "%d");
-    if (mark)
-        snprintf(name, 160, "%.*s%lld%s", (int)(mark - pattern), pattern, (long long)layer, mark + 2);
-    else
-        snprintf(name, 160, "%s", pattern);
+    sonde_weight_pattern(pattern, layer, 0, name);
 }
 
 /* ---- shapes -------------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ static const char *const vocabulary[] = {
 
 static bool reads(const sonde_step *step, sonde_buf buf)
 {
-    return step->kind != SONDE_STEP_HOOK && (step->in[0] == buf || step->in[1] == buf);
+    return step->kind != SONDE_STEP_HOOK && sonde_step_reads(step, buf);
 }
 
 /* Scores are read by the softmax, the pattern by the product with v: inside the same step. */
@@ -56,6 +56,10 @@ static void set_writable(const sonde_recipe *r, const sonde_model *model, int64_
     const sonde_hook_entry *h = &r->hooks[index];
     p->writable = read_later(r, h->step, h->buf);
     if (!p->writable) p->not_writable_why = "no later step reads it";
+    if (r->buffers[h->buf].ids) {
+        p->writable = false;
+        p->not_writable_why = "it holds the numbers of experts: write moe.expert_weights";
+    }
     for (int64_t i = index - 1; i >= 0; i--)
         if (r->hooks[i].buf == h->buf) p->same_as = i;
     bool copy = strcmp(h->local_name, "resid_pre") == 0 && h->layer > 0 && p->same_as >= 0;
@@ -76,7 +80,7 @@ sonde_status sonde_model_make_points(sonde_model *model, sonde_error *err)
         p->name = r->hooks[i].name;
         p->local_name = r->hooks[i].local_name;
         p->layer = r->hooks[i].layer;
-        p->element = SONDE_DTYPE_F32;
+        p->element = r->buffers[r->hooks[i].buf].ids ? SONDE_DTYPE_I32 : SONDE_DTYPE_F32;
         p->same_as = -1;
         set_shape(r, &r->hooks[i], p);
         set_writable(r, model, i, p);
@@ -129,12 +133,10 @@ const char *sonde_model_absent(const sonde_model *model, const char *local_name)
 
 static void step_text(const sonde_recipe *r, const sonde_step *s, sonde_string *out)
 {
-    static const char *const kinds[] = {"embed", "linear", "norm", "rope", "cache", "attend", "map",
-                                        "hook"};
-    sonde_string_format(out, "%-7s", kinds[s->kind]);
+    sonde_string_format(out, "%-7s", sonde_step_kind_name(s->kind));
     if (s->kind == SONDE_STEP_HOOK) sonde_string_format(out, " %s", r->hooks[s->hook].name);
     else if (s->layer >= 0) sonde_string_format(out, " block %lld", (long long)s->layer);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < SONDE_STEP_INPUTS; i++)
         if (s->in[i] >= 0) sonde_string_format(out, " b%d", s->in[i]);
     for (int i = 0; i < 3; i++)
         if (s->out[i] >= 0)

@@ -39,7 +39,7 @@ static bool wants_logits(const sonde_plan *plan)
 
 static void need_inputs(planner *p, const sonde_step *s)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < SONDE_STEP_INPUTS; i++)
         if (s->in[i] != SONDE_NO_BUF) p->needed_buf[s->in[i]] = true;
 }
 
@@ -89,7 +89,7 @@ static bool is_private(const planner *p, sonde_buf buf, int64_t readers)
     int64_t n = 0;
     for (int64_t i = 0; i < p->r->n_steps; i++) {
         const sonde_step *s = &p->r->steps[i];
-        if (!p->needed_step[i] || (s->in[0] != buf && s->in[1] != buf)) continue;
+        if (!p->needed_step[i] || !sonde_step_reads(s, buf)) continue;
         if (s->kind == SONDE_STEP_HOOK) return false;
         n++;
     }
@@ -103,7 +103,7 @@ static int64_t following_add(const planner *p, int64_t index)
     if (!on(p->plan, SONDE_OFF_FUSE) || !is_private(p, out, 1)) return -1;
     for (int64_t i = index + 1; i < p->r->n_steps; i++) {
         const sonde_step *s = &p->r->steps[i];
-        if (!p->needed_step[i] || (s->in[0] != out && s->in[1] != out)) continue;
+        if (!p->needed_step[i] || !sonde_step_reads(s, out)) continue;
         bool add = s->kind == SONDE_STEP_MAP && s->u.map.op == SONDE_MAP_ADD && s->in[0] != s->in[1];
         return add ? i : -1;
     }

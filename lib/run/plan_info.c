@@ -63,12 +63,11 @@ uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads)
 
 sonde_status sonde_plan_text(const sonde_plan *plan, char **text, sonde_error *err)
 {
-    static const char *const kinds[] = {"embed", "linear", "norm", "rope", "cache", "attend", "map",
-                                        "hook", "narrow"};
     sonde_string out = {0};
     for (int64_t i = 0; i < plan->n_ops; i++) {
         const sonde_op *op = &plan->ops[i];
-        sonde_string_format(&out, "%4lld %-7s", (long long)i, kinds[op->kind]);
+        sonde_string_format(&out, "%4lld %-7s", (long long)i, op->kind == SONDE_OP_NARROW ? "narrow"
+                                                        : sonde_step_kind_name((sonde_step_kind)op->kind));
         for (int32_t j = 0; j < op->n_steps; j++) {
             const sonde_step *s = op->steps[j];
             if (op->kind == SONDE_OP_HOOK)

@@ -33,8 +33,7 @@ static void touch_op(sonde_plan *plan, int64_t index)
     const sonde_op *op = &plan->ops[index];
     for (int32_t i = 0; i < op->n_steps; i++) {
         const sonde_step *s = op->steps[i];
-        touch(plan, s->in[0], index);
-        touch(plan, s->in[1], index);
+        for (int j = 0; j < SONDE_STEP_INPUTS; j++) touch(plan, s->in[j], index);
         if (op->kind == SONDE_OP_HOOK) continue;
         if (op->kind == SONDE_OP_LINEAR) {
             touch(plan, op->residual[i], index);
@@ -42,7 +41,7 @@ static void touch_op(sonde_plan *plan, int64_t index)
             continue;
         }
         touch(plan, s->out[0], index);
-        if (op->kind == SONDE_OP_NORM) touch(plan, s->out[1], index);
+        if (op->kind == SONDE_OP_NORM || op->kind == SONDE_OP_ROUTE) touch(plan, s->out[1], index);
     }
 }
 
@@ -63,6 +62,7 @@ static void find_lives(sonde_plan *plan)
         b->width = r->buffers[i].width;
         b->stride = (b->width + 15) & ~(int64_t)15;
         if (b->stride % 256 == 0) b->stride += 16;
+        if (r->buffers[i].slots > 0) b->stride = b->width; /* the rows of all experts are in a line */
         b->logits = r->buffers[i].logits;
         if (r->buffers[i].ragged) b->used = port_wanted(plan, (sonde_buf)i);
         if (b->logits) b->last_op = plan->n_ops;

@@ -137,15 +137,40 @@ const char *sonde_get_text(sonde_recipe *r, const char *key, const char *fallbac
     return fallback;
 }
 
-const char *sonde_get_list_text(sonde_recipe *r, const char *key, int64_t index)
+static const json_t *find_list(sonde_recipe *r, const char *key)
 {
     const json_t *value = find(r, key);
-    if (!value) return NULL;
-    if (!json_is_array(value)) {
-        wrong_type(r, key, "a list", value);
-        return NULL;
-    }
-    return json_string_value(json_array_get(value, (size_t)index));
+    if (!value || json_is_array(value)) return value;
+    wrong_type(r, key, "a list", value);
+    return NULL;
+}
+
+const char *sonde_get_list_text(sonde_recipe *r, const char *key, int64_t index)
+{
+    return json_string_value(json_array_get(find_list(r, key), (size_t)index));
+}
+
+int64_t sonde_list_length(sonde_recipe *r, const char *key)
+{
+    return (int64_t)json_array_size(find_list(r, key));
+}
+
+int64_t sonde_get_list_int(sonde_recipe *r, const char *key, int64_t index, int64_t fallback)
+{
+    const json_t *entry = json_array_get(find_list(r, key), (size_t)index);
+    if (!entry) return fallback;
+    if (json_is_integer(entry)) return json_integer_value(entry);
+    wrong_type(r, key, "a list of integers", entry);
+    return fallback;
+}
+
+double sonde_get_list_float(sonde_recipe *r, const char *key, int64_t index, double fallback)
+{
+    const json_t *entry = json_array_get(find_list(r, key), (size_t)index);
+    if (!entry) return fallback;
+    if (json_is_number(entry) && isfinite(json_number_value(entry))) return json_number_value(entry);
+    wrong_type(r, key, "a list of finite numbers", entry);
+    return fallback;
 }
 
 bool sonde_has(sonde_recipe *r, const char *key)

@@ -18,6 +18,11 @@ typedef enum sonde_step_kind {
     SONDE_STEP_ATTEND = 5,
     SONDE_STEP_MAP = 6,
     SONDE_STEP_HOOK = 7,
+    SONDE_STEP_HEADS = 8,
+    SONDE_STEP_JOIN = 9,
+    SONDE_STEP_ROUTE = 10,
+    SONDE_STEP_EXPERTS = 11,
+    SONDE_STEP_COMBINE = 12,
     SONDE_STEP_KINDS
 } sonde_step_kind;
 
@@ -25,14 +30,15 @@ typedef enum sonde_step_kind {
 typedef struct sonde_map_spec {
     int32_t op;
     sonde_act act;
-    double c;
+    double c, d;
 } sonde_map_spec;
 
+#define SONDE_STEP_INPUTS 3
 typedef struct sonde_step {
     sonde_step_kind kind;
     int64_t layer;
-    sonde_buf in[2];  /* CACHE: k, v */
-    sonde_buf out[3]; /* NORM: y, scale; ATTEND: z, scores, pattern */
+    sonde_buf in[SONDE_STEP_INPUTS]; /* CACHE: k, v; EXPERTS: x, ids; COMBINE: y, weights, shared */
+    sonde_buf out[3]; /* NORM: y, scale; ATTEND: z, scores, pattern; ROUTE: weights, ids */
     sonde_role weight, bias;
     bool logits; /* LINEAR: only rows whose logits somebody needs; MAP behind it too */
     int64_t hook; /* HOOK: index into hooks */
@@ -44,12 +50,19 @@ typedef struct sonde_step {
             int32_t table;
             int64_t n_heads, head_dim, offset;
         } rope;
+        struct {
+            int64_t n_heads;
+            sonde_head_dims part[2]; /* HEADS: the first alone */
+        } heads;
+        sonde_route_spec route;
     } u;
 } sonde_step;
 
 typedef struct sonde_buffer {
     int64_t width; /* elements of a row; ragged: heads */
     bool ragged, logits;
+    bool ids;      /* elements are int32 */
+    int64_t slots; /* chosen experts: a row is [slots, width / slots]; 0: none */
 } sonde_buffer;
 
 typedef struct sonde_hook_entry {
@@ -64,6 +77,7 @@ typedef struct sonde_hook_entry {
 typedef struct sonde_role_rows {
     int64_t first, take, stride; /* Hugging Face files */
     int64_t unpermute_gguf;      /* head size, or 0 */
+    bool transpose_heads;        /* `take` stored rows a head are its inputs */
 } sonde_role_rows;
 
 typedef struct sonde_absent_entry {
@@ -107,10 +121,27 @@ bool sonde_recipe_good(const sonde_recipe *r);
 void sonde_recipe_honour(sonde_recipe *r, const char *key);
 const char *sonde_role_name(sonde_role role);      /* "ATTN_Q" */
 const char *sonde_role_gguf_name(sonde_role role); /* "blk.%d.attn_q.weight" */
-/* The tensor of a role and layer, or NULL; *transposed and *add_one from the family's table. The
- * slice rule that applies is written to *rows. */
+/* New entries; 0 and NULL once the recipe has failed. A step's buffers are SONDE_NO_BUF, its roles
+ * SONDE_ROLE_NONE. A pointer to a step is good until the next one is made. */
+sonde_buf sonde_recipe_buffer(sonde_recipe *r, int64_t width);
+sonde_step *sonde_recipe_step(sonde_recipe *r, sonde_step_kind kind, int64_t layer);
+static inline bool sonde_step_reads(const sonde_step *step, sonde_buf buf)
+{
+    return step->in[0] == buf || step->in[1] == buf || step->in[2] == buf;
+}
+const char *sonde_step_kind_name(sonde_step_kind kind); /* "linear" */
+/* The tensor of a role and layer, or NULL; flags of the table's entry (SONDE_WEIGHT_*). The slice
+ * rule that applies is written to *rows. */
 const sonde_tensor *sonde_recipe_tensor(const sonde_recipe *r, sonde_role role, int64_t layer,
                                         uint32_t *flags, sonde_role_rows *rows);
+/* The same where every expert has a tensor of its own; NULL when they are stacked. */
+const sonde_tensor *sonde_recipe_expert_tensor(const sonde_recipe *r, sonde_role role, int64_t layer,
+                                               int64_t expert, uint32_t *flags,
+                                               sonde_role_rows *rows);
+#define SONDE_WEIGHT_NAME_BYTES 160
+/* A pattern with its %d filled in: the layer, then (where there is a second one) the expert. */
+void sonde_weight_pattern(const char *pattern, int64_t layer, int64_t expert,
+                          char name[SONDE_WEIGHT_NAME_BYTES]);
 
 #define SONDE_ROPE_DIMS_MAX 1024
 /* inv_freq [rotary_dims / 2] for a sequence of `rope_length`; divisors NULL or [rotary_dims / 2]. */

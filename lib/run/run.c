@@ -18,6 +18,7 @@ static sonde_status alloc_rows(sonde_run *run, sonde_error *err)
     run->token_ids = sonde_alloc(rows, sizeof *run->token_ids);
     run->position_ids = sonde_alloc(rows, sizeof *run->position_ids);
     run->entries = sonde_alloc(rows, sizeof *run->entries);
+    run->factors = sonde_alloc(rows, run->plan->model->backend->real_bytes);
     run->indptr = sonde_alloc(rows, sizeof *run->indptr);
     run->first_key = sonde_alloc(rows, sizeof *run->first_key);
     run->logits_rows = sonde_alloc(rows, sizeof *run->logits_rows);
@@ -25,7 +26,7 @@ static sonde_status alloc_rows(sonde_run *run, sonde_error *err)
     run->users = sonde_alloc(items, sizeof *run->users);
     if (run->plan->options.want_labels) run->labels = sonde_alloc(rows, sizeof *run->labels);
     bool good = set->rows && set->origin && set->spans && set->span_item && set->taps &&
-                run->token_ids && run->position_ids && run->entries && run->indptr &&
+                run->token_ids && run->position_ids && run->entries && run->factors && run->indptr &&
                 run->first_key && run->logits_rows && run->item_logits && run->users &&
                 (run->labels || !run->plan->options.want_labels);
     return good ? SONDE_OK : sonde_no_memory(err, "the rows of a step", rows * 128);
@@ -88,7 +89,7 @@ void sonde_run_destroy(sonde_run **out)
     }
     void *blocks[] = {run->rope_cos, run->rope_sin, run->set.rows, run->set.origin, run->set.spans,
                       run->set.span_item, run->set.taps, run->token_ids, run->position_ids,
-                      run->entries, run->indptr, run->first_key, run->logits_rows,
+                      run->entries, run->factors, run->indptr, run->first_key, run->logits_rows,
                       run->item_logits, run->users, run->labels, run->arena, run->ragged,
                       run->scratch, run->convert};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);

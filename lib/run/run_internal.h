@@ -49,6 +49,7 @@ struct sonde_run {
     int64_t n_batch_rows;
     sonde_row_set set;
     int32_t *token_ids, *position_ids, *entries; /* [batch_rows] */
+    void *factors;                               /* reals [batch_rows] */
     int64_t *indptr, *first_key;                 /* [batch_rows + 1] */
     void **rope_cos, **rope_sin;                 /* [n_ropes] per-row tables, length-dependent ones */
     int32_t *logits_rows;                        /* [logits_rows] rows of the set */

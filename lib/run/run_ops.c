@@ -1,6 +1,9 @@
 /* run_ops.c - one planned call: arguments from the plan, units to the threads, hooks to the tap. */
 #include "run_internal.h"
 
+#include "kernels/functions.h"
+
+#include <math.h>
 #include <string.h>
 
 void *sonde_run_buffer(const sonde_run *run, sonde_buf buf)
@@ -150,20 +153,35 @@ static void run_rope(sonde_run *run, const sonde_step *s)
     call(run, SONDE_OP_ROPE, &args, args.m);
 }
 
+/* Llama 4's temperature of each row. */
+static void set_factors(sonde_run *run, const sonde_map_spec *spec)
+{
+    bool wide = run->plan->model->backend->real_bytes == sizeof(double);
+    for (int64_t m = 0; m < run->set.n_rows; m++) {
+        double steps = floor((double)(run->set.rows[m].position + 1) / spec->c);
+        double factor = sonde_log64(1.0 + steps) * spec->d + 1.0;
+        if (wide) ((double *)run->factors)[m] = factor;
+        else ((float *)run->factors)[m] = (float)factor;
+    }
+}
+
 static void run_map(sonde_run *run, const sonde_step *s)
 {
-    bool two = s->in[1] != SONDE_NO_BUF;
+    bool two = s->in[1] != SONDE_NO_BUF, by_row = s->u.map.op == SONDE_MAP_SCALE_BY_POSITION;
+    if (by_row) set_factors(run, &s->u.map);
     sonde_map_args args = {.op = (sonde_map_op)s->u.map.op,
                            .act = s->u.map.act,
                            .a = sonde_run_buffer(run, s->in[0]),
                            .a_stride = stride_of(run, s->in[0]),
-                           .b = two ? sonde_run_buffer(run, s->in[1]) : NULL,
-                           .b_stride = two ? stride_of(run, s->in[1]) : 0,
+                           .b = two ? sonde_run_buffer(run, s->in[1]) : by_row ? run->factors : NULL,
+                           .b_stride = two ? stride_of(run, s->in[1]) : 1,
                            .y = sonde_run_buffer(run, s->out[0]),
                            .y_stride = stride_of(run, s->out[0]),
                            .m = rows_of(run, s->out[0]),
                            .width = run->plan->buffers[s->out[0]].width,
-                           .c = s->u.map.c};
+                           .slots = run->plan->model->recipe->buffers[s->out[0]].slots,
+                           .c = s->u.map.c,
+                           .d = s->u.map.d};
     call(run, SONDE_OP_MAP, &args, args.m);
 }
 

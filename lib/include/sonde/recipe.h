@@ -49,6 +49,13 @@ SONDE_API bool sonde_has(sonde_recipe *r, const char *key);
 SONDE_API bool sonde_is_null(sonde_recipe *r, const char *key);
 /* Entry `index` of a list of texts, or NULL when the list is absent or shorter. */
 SONDE_API const char *sonde_get_list_text(sonde_recipe *r, const char *key, int64_t index);
+/* Entries of a list of integers or numbers; a list that is absent or shorter gives the fallback. */
+SONDE_API int64_t sonde_get_list_int(sonde_recipe *r, const char *key, int64_t index,
+                                     int64_t fallback);
+SONDE_API double sonde_get_list_float(sonde_recipe *r, const char *key, int64_t index,
+                                      double fallback);
+/* Entries of a list; 0 when it is absent. */
+SONDE_API int64_t sonde_list_length(sonde_recipe *r, const char *key);
 SONDE_API bool sonde_from_gguf(const sonde_recipe *r);
 /* Names keys that this family knows and that do not change the forward pass (NULL-terminated). */
 SONDE_API void sonde_ignore_keys(sonde_recipe *r, const char *const *keys);
@@ -64,17 +71,24 @@ SONDE_API void sonde_set_dims(sonde_recipe *r, const sonde_dims *dims);
 
 /* ---- weights: named by role ------------------------------------------------------------------ */
 
-/* X(constant, GGUF name); %d is the layer. One shared table of GGUF names. */
+/* X(constant, GGUF name); %d is the layer. One shared table of GGUF names; a family whose files say
+ * otherwise has gguf_weights. Experts' weights are one stacked tensor [experts, out, in] there. */
 #define SONDE_ROLE_LIST(X)                                                                         \
     X(TOKEN_EMBED, "token_embd.weight")                                                            \
     X(POSITION_EMBED, "position_embd.weight")                                                      \
+    X(EMBED_NORM, "token_embd_norm.weight")                                                        \
+    X(EMBED_NORM_BIAS, "token_embd_norm.bias")                                                     \
     X(FINAL_NORM, "output_norm.weight")                                                            \
     X(FINAL_NORM_BIAS, "output_norm.bias")                                                         \
     X(LM_HEAD, "output.weight")                                                                    \
     X(LM_HEAD_BIAS, "output.bias")                                                                 \
     X(ROPE_FREQS, "rope_freqs.weight")                                                             \
+    X(ROPE_LONG, "rope_factors_long.weight")                                                       \
+    X(ROPE_SHORT, "rope_factors_short.weight")                                                     \
     X(ATTN_NORM, "blk.%d.attn_norm.weight")                                                        \
     X(ATTN_NORM_BIAS, "blk.%d.attn_norm.bias")                                                     \
+    X(ATTN_NORM_2, "blk.%d.attn_norm_2.weight")                                                    \
+    X(ATTN_NORM_2_BIAS, "blk.%d.attn_norm_2.bias")                                                 \
     X(ATTN_Q, "blk.%d.attn_q.weight")                                                              \
     X(ATTN_Q_BIAS, "blk.%d.attn_q.bias")                                                           \
     X(ATTN_K, "blk.%d.attn_k.weight")                                                              \
@@ -86,7 +100,18 @@ SONDE_API void sonde_set_dims(sonde_recipe *r, const sonde_dims *dims);
     X(ATTN_OUT, "blk.%d.attn_output.weight")                                                       \
     X(ATTN_OUT_BIAS, "blk.%d.attn_output.bias")                                                    \
     X(ATTN_Q_NORM, "blk.%d.attn_q_norm.weight")                                                    \
+    X(ATTN_Q_NORM_BIAS, "blk.%d.attn_q_norm.bias")                                                 \
     X(ATTN_K_NORM, "blk.%d.attn_k_norm.weight")                                                    \
+    X(ATTN_K_NORM_BIAS, "blk.%d.attn_k_norm.bias")                                                 \
+    X(ATTN_Q_A, "blk.%d.attn_q_a.weight")                                                          \
+    X(ATTN_Q_A_NORM, "blk.%d.attn_q_a_norm.weight")                                                \
+    X(ATTN_Q_B, "blk.%d.attn_q_b.weight")                                                          \
+    X(ATTN_KV_LATENT, "blk.%d.attn_kv_a_mqa.weight")                                               \
+    X(ATTN_K_PE, "blk.%d.attn_kv_a_mqa.weight")                                                    \
+    X(ATTN_KV_NORM, "blk.%d.attn_kv_a_norm.weight")                                                \
+    X(ATTN_K_ABSORB, "blk.%d.attn_k_b.weight")                                                     \
+    X(ATTN_K_UP, "blk.%d.attn_k_b.weight")                                                         \
+    X(ATTN_V_UP, "blk.%d.attn_v_b.weight")                                                         \
     X(ATTN_SINKS, "blk.%d.attn_sinks.weight")                                                      \
     X(ATTN_POST_NORM, "blk.%d.post_attention_norm.weight")                                         \
     X(MLP_NORM, "blk.%d.ffn_norm.weight")                                                          \
@@ -97,7 +122,19 @@ SONDE_API void sonde_set_dims(sonde_recipe *r, const sonde_dims *dims);
     X(MLP_UP_BIAS, "blk.%d.ffn_up.bias")                                                           \
     X(MLP_DOWN, "blk.%d.ffn_down.weight")                                                          \
     X(MLP_DOWN_BIAS, "blk.%d.ffn_down.bias")                                                       \
-    X(MLP_POST_NORM, "blk.%d.post_ffw_norm.weight")
+    X(MLP_POST_NORM, "blk.%d.post_ffw_norm.weight")                                                \
+    X(ROUTER, "blk.%d.ffn_gate_inp.weight")                                                        \
+    X(ROUTER_BIAS, "blk.%d.ffn_gate_inp.bias")                                                     \
+    X(ROUTER_CORRECTION, "blk.%d.exp_probs_b.bias")                                                \
+    X(EXPERT_GATE, "blk.%d.ffn_gate_exps.weight")                                                  \
+    X(EXPERT_GATE_BIAS, "blk.%d.ffn_gate_exps.bias")                                               \
+    X(EXPERT_UP, "blk.%d.ffn_up_exps.weight")                                                      \
+    X(EXPERT_UP_BIAS, "blk.%d.ffn_up_exps.bias")                                                   \
+    X(EXPERT_DOWN, "blk.%d.ffn_down_exps.weight")                                                  \
+    X(EXPERT_DOWN_BIAS, "blk.%d.ffn_down_exps.bias")                                               \
+    X(SHARED_GATE, "blk.%d.ffn_gate_shexp.weight")                                                 \
+    X(SHARED_UP, "blk.%d.ffn_up_shexp.weight")                                                     \
+    X(SHARED_DOWN, "blk.%d.ffn_down_shexp.weight")
 
 typedef enum sonde_role {
 #define SONDE_ROLE_ENUM(name, gguf) SONDE_ROLE_##name,
@@ -109,10 +146,14 @@ typedef enum sonde_role {
 
 #define SONDE_WEIGHT_TRANSPOSED 1u /* stored [in, out] */
 #define SONDE_WEIGHT_ADD_ONE 2u    /* the vector stored is w, the norm multiplies by 1 + w */
+#define SONDE_WEIGHT_WHOLE 4u      /* the tensor is the role's alone: sonde_weight_rows does not apply */
+#define SONDE_WEIGHT_SLICED 8u     /* in a table of GGUF names: sonde_weight_rows does apply */
 
-/* Hugging Face names of one family. Patterns hold %d for the layer; the optional leading
- * "model." or "transformer." is written in the pattern and may be absent in the file. The table
- * ends with role SONDE_ROLE_NONE. */
+/* Names of weights of one family. Patterns hold %d for the layer, and a second one where every
+ * expert has a tensor of its own; the optional leading "model." or "transformer." is written in the
+ * pattern and may be absent in the file. A role may have several names: the first that the file has
+ * counts. Stacked experts: [experts, out, in], with TRANSPOSED [experts, in, out]. The table ends
+ * with role SONDE_ROLE_NONE. */
 typedef struct sonde_weight_name {
     sonde_role role;
     const char *pattern;
@@ -150,6 +191,7 @@ typedef struct sonde_norm_spec {
     sonde_norm_kind kind;
     sonde_role weight, bias; /* SONDE_ROLE_NONE: none */
     int64_t group;           /* width normalised together; 0: the whole row */
+    bool weight_per_group;   /* every group has weights of its own: [groups, group] */
     double eps;
     sonde_buf *scale; /* out, may be NULL: buffer [rows, groups] of what the norm divides by */
 } sonde_norm_spec;
@@ -178,6 +220,10 @@ typedef struct sonde_rope_spec {
     double beta_fast, beta_slow;              /* yarn */
     bool truncate;                            /* yarn */
     sonde_role freq_divisors; /* tensor [r/2] that divides inv_freq (GGUF rope_freqs), or NONE */
+    /* longrope: [r/2] each, up to original_max_positions and beyond; the recipe keeps them. GGUF
+     * files have them as tensors: the roles, or NONE. */
+    const double *short_factors, *long_factors;
+    sonde_role short_divisors, long_divisors;
 } sonde_rope_spec;
 /* Reads rope_parameters (or rope_theta and rope_scaling) into a spec; `section` picks a nested
  * dictionary ("full_attention"), NULL the plain one. An unknown rope_type is refused by name. */
@@ -203,6 +249,10 @@ typedef struct sonde_attend_spec {
     sonde_mask_kind mask;
     int64_t window;
     sonde_role sinks; /* one logit a head, or SONDE_ROLE_NONE */
+    /* ALiBi: slope of each head [n_heads] times the position of the key (relative: of the key minus
+     * that of the query) is added to the scaled score; NULL: none. The recipe keeps them. */
+    const double *slopes;
+    bool slopes_relative;
 } sonde_attend_spec;
 /* Ports of an attention step: z [rows, N, dv] and two ragged ones, N heads x T visible keys. */
 typedef struct sonde_attended {
@@ -223,9 +273,78 @@ SONDE_API sonde_act sonde_get_act(sonde_recipe *r, const char *key, const char *
 
 SONDE_API sonde_buf sonde_add(sonde_recipe *r, sonde_buf a, sonde_buf b); /* a + b */
 SONDE_API sonde_buf sonde_scale(sonde_recipe *r, sonde_buf a, double factor);
+SONDE_API sonde_buf sonde_offset(sonde_recipe *r, sonde_buf a, double offset); /* a + offset */
+SONDE_API sonde_buf sonde_clamp(sonde_recipe *r, sonde_buf a, double low, double high);
+/* a * (log1p(floor((position + 1) / floor_scale)) * scale + 1): Llama 4's temperature. */
+SONDE_API sonde_buf sonde_scale_by_position(sonde_recipe *r, sonde_buf a, double floor_scale,
+                                            double scale);
 SONDE_API sonde_buf sonde_softcap(sonde_recipe *r, sonde_buf a, double cap); /* cap*tanh(a/cap) */
 SONDE_API sonde_buf sonde_activate(sonde_recipe *r, sonde_act act, sonde_buf a);
 SONDE_API sonde_buf sonde_glu(sonde_recipe *r, sonde_act act, sonde_buf gate, sonde_buf up);
+
+/* ---- heads one by one: latent attention -------------------------------------------------------- */
+
+/* Dims [first, first + dims) of each head of a buffer of `n_heads` heads (1: shared by all heads). */
+typedef struct sonde_head_dims {
+    sonde_buf buf;
+    int64_t n_heads, first, dims;
+} sonde_head_dims;
+
+/* A product of its own for every head: y [rows, n_heads * width], head h is W[h] x[h] with W[h]
+ * [width, x.dims]. Roles of such weights: the rows of all heads one after the other; rows rules as
+ * for any role. */
+SONDE_API sonde_buf sonde_linear_heads(sonde_recipe *r, int64_t layer, const sonde_head_dims *x,
+                                       sonde_role weight, int64_t n_heads, int64_t width);
+/* Says that every head of the role is stored as [in, out], stored rows by sonde_weight_rows with
+ * `take` rows a head (DeepSeek's kv_b_proj read as keys' transpose). */
+SONDE_API void sonde_weight_transpose_heads(sonde_recipe *r, sonde_role role);
+/* Head by head the dims of a, then those of b: [rows, n_heads * (a.dims + b.dims)]. */
+SONDE_API sonde_buf sonde_join(sonde_recipe *r, int64_t n_heads, const sonde_head_dims *a,
+                               const sonde_head_dims *b);
+
+/* ---- mixtures of experts ------------------------------------------------------------------------- */
+
+typedef enum sonde_route_score {
+    SONDE_ROUTE_LOGITS = 0,
+    SONDE_ROUTE_SOFTMAX = 1, /* over all experts */
+    SONDE_ROUTE_SIGMOID = 2,
+} sonde_route_score;
+typedef enum sonde_group_score {
+    SONDE_GROUP_MAX = 0,
+    SONDE_GROUP_TOP_TWO = 1, /* the sum of the two largest */
+} sonde_group_score;
+typedef enum sonde_route_weight {
+    SONDE_ROUTE_WEIGHT_SCORE = 0,   /* the score itself, without the correction */
+    SONDE_ROUTE_WEIGHT_SOFTMAX = 1, /* softmax over the logits of the chosen */
+    SONDE_ROUTE_WEIGHT_SIGMOID = 2, /* sigmoid of the chosen one's logit */
+} sonde_route_weight;
+typedef struct sonde_route_spec {
+    int64_t n_experts, n_chosen;
+    sonde_route_score score;
+    sonde_role correction;        /* [n_experts], added to the scores for the choice only; or NONE */
+    int64_t n_groups, kept_groups; /* 0 or 1 groups: none */
+    sonde_group_score group_score;
+    sonde_route_weight weight;
+    bool renormalise; /* weights / (their sum + epsilon) */
+    double epsilon, scaling; /* scaling: factor of the weights in the end */
+} sonde_route_spec;
+/* The chosen experts of each row, by falling weight (equal ones: lower index first), and their
+ * weights, [rows, n_chosen] each. Choices tie to the lower index. ids are int32: a hook may stand on
+ * them, no step but experts reads them. */
+typedef struct sonde_routed {
+    sonde_buf ids, weights;
+} sonde_routed;
+SONDE_API sonde_routed sonde_route(sonde_recipe *r, int64_t layer, sonde_buf logits,
+                                   const sonde_route_spec *spec);
+/* Products of the chosen experts: y [rows, n_chosen, width]. x is one row for all of them, or one
+ * for each (made by sonde_experts, sonde_weigh, or a map of such). Maps work on y as on any buffer. */
+SONDE_API sonde_buf sonde_experts(sonde_recipe *r, int64_t layer, sonde_buf x, sonde_buf ids,
+                                  sonde_role weight, sonde_role bias, int64_t width);
+/* weights[j] * x for every chosen expert j: [rows, n_chosen, width of x]. */
+SONDE_API sonde_buf sonde_weigh(sonde_recipe *r, sonde_buf x, sonde_buf weights);
+/* Sum over the chosen of weights[j] * y[j] in the order of ids (weights SONDE_NO_BUF: of y[j]), then
+ * + shared (SONDE_NO_BUF: none). */
+SONDE_API sonde_buf sonde_combine(sonde_recipe *r, sonde_buf y, sonde_buf weights, sonde_buf shared);
 
 /* ---- hook points ------------------------------------------------------------------------------ */
 
@@ -245,6 +364,7 @@ typedef struct sonde_family {
     const char *const *model_types;      /* Hugging Face model_type values, NULL-terminated */
     const char *const *gguf_archs;       /* GGUF architectures, NULL-terminated; may be NULL */
     const sonde_weight_name *weights;    /* Hugging Face names */
+    const sonde_weight_name *gguf_weights; /* where GGUF names differ from the roles'; may be NULL */
     const char *const *ignored_weights;  /* globs of tensors to leave alone, NULL-terminated */
     sonde_status (*describe)(sonde_recipe *r, sonde_error *err);
 } sonde_family;

@@ -142,6 +142,10 @@ static double oracle_map_one(const sonde_map_args *a, double x, const double *b,
     case SONDE_MAP_SOFTCAP: return a->c * tanh(x / a->c);
     case SONDE_MAP_ACTIVATE: return oracle_act(a->act, x);
     case SONDE_MAP_GLU: return oracle_act(a->act, x) * b[i];
+    case SONDE_MAP_OFFSET: return x + a->c;
+    case SONDE_MAP_CLAMP: return x < a->c ? a->c : x > a->d ? a->d : x;
+    case SONDE_MAP_SCALE_BY_POSITION: return x * b[0];
+    case SONDE_MAP_WEIGH: return x * b[i / (a->width / a->slots)];
     }
     return x;
 }
@@ -152,7 +156,8 @@ static void oracle_map(const sonde_map_args *a, int64_t begin, int64_t end)
         const double *x = (const double *)a->a + m * a->a_stride;
         const double *b = a->b ? (const double *)a->b + m * a->b_stride : NULL;
         double *y = (double *)a->y + m * a->y_stride;
-        for (int64_t i = 0; i < a->width; i++) y[i] = oracle_map_one(a, x[i], b, i);
+        int64_t n = a->op == SONDE_MAP_WEIGH ? a->width / a->slots : a->width;
+        for (int64_t i = 0; i < a->width; i++) y[i] = oracle_map_one(a, x[i % n], b, i);
     }
 }
 
