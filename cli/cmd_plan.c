@@ -22,6 +22,7 @@ static json_t *memory_json(const sonde_job_cost *c)
 {
     json_t *memory = json_object();
     set_count(memory, "weights", c->memory_weights);
+    set_count(memory, "weights_mapped", c->mapped_weights);
     set_count(memory, "run", c->memory_run);
     set_count(memory, "kv", c->memory_kv);
     set_count(memory, "store", c->memory_store);
@@ -65,6 +66,9 @@ static void print_memory(const sonde_job_cost *c)
            sonde_format_bytes(c->memory_peak, peak), sonde_format_bytes(c->memory_weights, weights),
            sonde_format_bytes(c->memory_run, run), sonde_format_bytes(c->memory_kv, kv),
            sonde_format_bytes(c->memory_store, store));
+    if (c->mapped_weights > 0)
+        printf("            %s of weights stay in the file, read when they are used\n",
+               sonde_format_bytes(c->mapped_weights, weights));
 }
 
 static void print_steps(const sonde_model *model, const sonde_job_cost *c)

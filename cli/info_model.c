@@ -1,6 +1,8 @@
 /* info_model.c - sonde info MODEL: what a checkpoint is, every tensor checked. */
 #include "cli/cli.h"
 
+#include <string.h>
+
 static void print_number(const char *name, int64_t value)
 {
     char text[32];
@@ -17,6 +19,38 @@ static void print_tokenizer(sonde_model *model)
     }
     printf("%-14s %lld ids, %s\n", "tokenizer", (long long)sonde_tokenizer_size(tokenizer),
            sonde_tokenizer_hash(tokenizer));
+}
+
+/* What the matrices of each stored type became. */
+static void print_kept(const sonde_model_info *i)
+{
+    char stored[32], kept[32], matrices[48];
+    for (int64_t n = 0; n < i->n_kept; n++) {
+        const sonde_weight_kept *k = &i->kept[n];
+        printf("%-14s %s of %s, %s: ", n == 0 ? "weights" : "",
+               cli_format_things((uint64_t)k->n_matrices, "tensor", matrices), k->stored,
+               sonde_format_bytes(k->stored_bytes, stored));
+        if (k->mapped)
+            printf("left in the file, decoded when used\n");
+        else if (strcmp(k->stored, k->kept) == 0)
+            printf("kept as stored, %s\n", sonde_format_bytes(k->kept_bytes, kept));
+        else
+            printf("widened to %s, %s\n", k->kept, sonde_format_bytes(k->kept_bytes, kept));
+    }
+}
+
+static json_t *kept_json(const sonde_model_info *i)
+{
+    json_t *list = json_array();
+    for (int64_t n = 0; n < i->n_kept; n++) {
+        const sonde_weight_kept *k = &i->kept[n];
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:b, s:I, s:I, s:I}", "stored", k->stored, "kept", k->kept,
+                            "mapped", k->mapped, "matrices", (json_int_t)k->n_matrices,
+                            "stored_bytes", (json_int_t)k->stored_bytes, "kept_bytes",
+                            (json_int_t)k->kept_bytes));
+    }
+    return list;
 }
 
 static void print_facts(sonde_model *model, const sonde_model_info *i)
@@ -37,6 +71,7 @@ static void print_facts(sonde_model *model, const sonde_model_info *i)
     printf("%-14s %s %s%s, %s of weights%s%s\n", "runs as", i->backend, i->level ? i->level : "",
            i->exact ? " exact" : "", sonde_format_bytes(i->packed_bytes, bytes),
            i->packed_note && i->packed_note[0] ? "; " : "", i->packed_note ? i->packed_note : "");
+    print_kept(i);
     print_tokenizer(model);
     printf("%-14s %lld (sonde points %s)\n", "hook points", (long long)i->n_points, i->path);
 }
@@ -59,6 +94,8 @@ static json_t *facts_json(sonde_model *model, const sonde_model_info *i)
         (json_int_t)i->head_dim, "value_dim", (json_int_t)i->value_dim, "ffn", (json_int_t)i->ffn,
         "vocab", (json_int_t)i->vocab, "max_positions", (json_int_t)i->max_positions, "n_points",
         (json_int_t)i->n_points);
+    json_object_set_new(value, "mapped_bytes", json_integer((json_int_t)i->mapped_bytes));
+    json_object_set_new(value, "weights", kept_json(i));
     json_object_set_new(value, "eos", ends);
     json_object_set_new(value, "tokenizer_hash",
                         has ? cli_json_string(sonde_tokenizer_hash(tokenizer)) : json_null());

@@ -34,6 +34,10 @@ void sonde_alloc_fail_after(long n);
 /* The error of a failed allocation: names what it was for and how big. */
 sonde_status sonde_no_memory(sonde_error *err, const char *what, size_t bytes);
 
+/* Bytes that this process may still take without swapping: what the machine has available, or what
+ * its control group leaves; 0: not known. */
+uint64_t sonde_memory_available(void);
+
 /* a*b and a+b that report overflow: true when good. */
 bool sonde_mul_size(size_t a, size_t b, size_t *out);
 bool sonde_add_size(size_t a, size_t b, size_t *out);

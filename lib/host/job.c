@@ -8,23 +8,48 @@ static const sonde_dtype kv_dtypes[] = {SONDE_DTYPE_F32, SONDE_DTYPE_BF16, SONDE
 
 /* ---- parts --------------------------------------------------------------------------------------------- */
 
-/* Weights alone over --memory are refused before the first byte of them is read. */
-static sonde_status check_weights_fit(const sonde_job *job, const sonde_model_options *options,
-                                      sonde_error *err)
+/* What the run takes beside its weights, by the estimate of the same job without them. */
+static sonde_status memory_of_run(const sonde_job *job, uint64_t *bytes, sonde_error *err)
+{
+    sonde_job_options options = job->options;
+    sonde_job_spec spec = job->spec;
+    sonde_job *shape = NULL;
+    sonde_job_cost cost;
+    options.memory = 0;
+    spec.options = &options;
+    spec.shape_only = true;
+    SONDE_TRY(sonde_job_open(&spec, &shape, err));
+    sonde_status status = sonde_job_estimate(shape, NULL, &cost, err);
+    sonde_job_close(&shape);
+    *bytes = cost.memory_peak - cost.memory_weights;
+    return status;
+}
+
+/* How much of --memory weights may take: what the run leaves of it. Where that cannot be known
+ * beforehand, or half of the bound is enough anyway, nothing is asked here. */
+static sonde_status bound_weights(const sonde_job *job, sonde_model_options *options,
+                                  sonde_error *err)
 {
     sonde_model_options measure = *options;
     sonde_model *model = NULL;
     sonde_model_info info;
     char needed[32], there[32];
-    if (job->options.memory == 0 || options->measure) return SONDE_OK;
+    uint64_t memory = job->options.memory, run = memory / 8;
+    if (memory == 0) return SONDE_OK;
     measure.measure = true;
+    measure.memory = UINT64_MAX;
     SONDE_TRY(sonde_model_open(job->spec.model, &measure, &model, err));
     sonde_model_info_get(model, &info);
     sonde_model_close(&model);
-    if (info.packed_bytes <= job->options.memory) return SONDE_OK;
-    return sonde_fail(err, SONDE_TOO_BIG, "%s: its weights take %s of memory, --memory allows %s",
-                      job->spec.model, sonde_format_bytes(info.packed_bytes, needed),
-                      sonde_format_bytes(job->options.memory, there));
+    options->memory = memory;
+    if (info.packed_bytes <= memory / 2) return SONDE_OK;
+    if (job->scan.known) SONDE_TRY(memory_of_run(job, &run, err));
+    options->memory = memory - SONDE_MIN(run, memory - 1);
+    if (run < memory) return SONDE_OK;
+    return sonde_fail(err, SONDE_TOO_BIG, "%s: the run needs about %s of memory beside its weights, "
+                      "--memory allows %s; a smaller --batch-tokens, --batch or --workers needs less",
+                      job->spec.model, sonde_format_bytes(run, needed),
+                      sonde_format_bytes(memory, there));
 }
 
 static sonde_status open_model(sonde_job *job, sonde_error *err)
@@ -33,8 +58,9 @@ static sonde_status open_model(sonde_job *job, sonde_error *err)
     sonde_model_options options = {.struct_size = sizeof options,
                                    .backend = backends[job->options.backend],
                                    .cpu_level = job->options.cpumask,
-                                   .measure = job->spec.shape_only};
-    SONDE_TRY(check_weights_fit(job, &options, err));
+                                   .measure = job->spec.shape_only,
+                                   .off = job->off};
+    SONDE_TRY(bound_weights(job, &options, err));
     SONDE_TRY(sonde_model_open(job->spec.model, &options, &job->model, err));
     job->load_ns = sonde_now_ns() - begin;
     return SONDE_OK;

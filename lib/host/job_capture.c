@@ -135,17 +135,9 @@ static void say_what_is_left(const sonde_job_run *run, const char *output, bool 
 
 /* ---- all ---------------------------------------------------------------------------------------------------- */
 
-/* A bound on memory: the prompts are read once more, beforehand. */
-static sonde_status check_memory(sonde_job *job, const char *output, sonde_error *err)
-{
-    sonde_job_cost cost;
-    if (job->options.memory == 0 || !job->scan.known) return SONDE_OK;
-    return sonde_job_estimate(job, output, &cost, err);
-}
-
 static sonde_status run_capture(sonde_job_run *run, const char *output, sonde_error *err)
 {
-    SONDE_TRY(check_memory(run->job, output, err));
+    SONDE_TRY(sonde_job_check_memory(run->job, output, err));
     SONDE_TRY(open_store(run, output, err));
     SONDE_TRY(open_schema(run, err));
     SONDE_TRY(sonde_job_run_open(run, err));

@@ -221,6 +221,7 @@ static void sum_memory(estimate *e)
     sonde_model_info_get(job->model, &model);
     sonde_plan_info_get(e->plan, &plan);
     cost->memory_weights = model.packed_bytes;
+    cost->mapped_weights = model.mapped_bytes;
     uint64_t workers = (uint64_t)job->workers;
     cost->memory_run = run_bytes(e, &plan);
     cost->memory_kv = SONDE_MIN(workers * (uint64_t)e->window.most_pages,
@@ -253,7 +254,7 @@ static void guess_time(const estimate *e)
     double together = (double)SONDE_MIN(cost->sequences, (uint64_t)e->window.size);
     double reads = together > 0 ? (double)cost->generated_tokens_max / together : 0.0;
     if (rate > 0.0)
-        cost->seconds_estimate = flops / (rate * cores) + reads * (double)cost->memory_weights / 1e10;
+        cost->seconds_estimate = flops / (rate * cores) + reads * (double)(cost->memory_weights + cost->mapped_weights) / 1e10;
 }
 
 static void find_disk(const char *output, sonde_job_cost *cost)
@@ -326,4 +327,11 @@ sonde_status sonde_job_estimate(sonde_job *job, const char *output, sonde_job_co
     sonde_plan_destroy(&e.plan);
     sonde_pipeline_close(&e.pipeline);
     return status;
+}
+
+sonde_status sonde_job_check_memory(sonde_job *job, const char *output, sonde_error *err)
+{
+    sonde_job_cost cost;
+    if (job->options.memory == 0 || !job->scan.known) return SONDE_OK;
+    return sonde_job_estimate(job, output, &cost, err);
 }

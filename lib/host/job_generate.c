@@ -48,7 +48,8 @@ sonde_status sonde_job_generate(sonde_job *job, const sonde_job_watch *watch,
     sonde_job_run run = {.job = job, .watch = watch, .begin_ns = sonde_now_ns(),
                          .retired = retired, .token = token};
     pthread_mutex_init(&run.streaming, NULL);
-    sonde_status status = sonde_job_run_open(&run, err);
+    sonde_status status = sonde_job_check_memory(job, NULL, err);
+    if (status == SONDE_OK) status = sonde_job_run_open(&run, err);
     if (status == SONDE_OK) status = sonde_job_run_schedule(&run, err);
     *summary = (sonde_job_summary){.complete = status == SONDE_OK};
     sonde_job_run_summary(&run, summary);

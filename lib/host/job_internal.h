@@ -44,6 +44,8 @@ sonde_status sonde_job_prompts(const sonde_job *job, sonde_prompts **prompts, so
 sonde_status sonde_job_plan(const sonde_job *job, const uint8_t *wants, sonde_plan **plan,
                             sonde_error *err);
 sonde_schedule_options sonde_job_schedule(const sonde_job *job, const sonde_plan *plan);
+/* job_estimate.c: holds a run against --memory, where its prompts can be read twice. */
+sonde_status sonde_job_check_memory(sonde_job *job, const char *output, sonde_error *err);
 /* job_options_check.c: lists of words to what they mean. */
 sonde_status sonde_job_options_read(sonde_job *job, sonde_error *err);
 sonde_status sonde_job_scan(sonde_job *job, sonde_error *err);

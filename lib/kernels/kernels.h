@@ -26,13 +26,25 @@
 #define SONDE_PAGE_POSITIONS 64
 #define SONDE_PANEL 32
 
-/* A weight matrix in a backend's own layout. */
+/* A weight matrix in a backend's own layout, or left where the file has it: then products and
+ * embeddings decode the part they need into scratch, and give the same bits. */
 typedef struct sonde_packed {
     sonde_dtype dtype;  /* precision kept: F32, BF16 or F16 (oracle: F64) */
     int64_t rows, cols; /* [out, in] */
-    void *data;         /* owned by whoever allocated it (64-byte aligned) */
-    size_t bytes;
+    void *data;         /* owned by whoever allocated it (64-byte aligned); NULL when mapped */
+    size_t bytes;       /* of `data` once packed */
+    bool mapped;
+    sonde_matrix_source source; /* when mapped */
 } sonde_packed;
+
+/* Floats that making panels takes: a slice of 32 outputs by SONDE_MATRIX_SLICE, and the tile of rows
+ * (a little apart, so that they share no sets of a cache) that it is turned from; or a whole row. */
+#define SONDE_SLICE_STRIDE (SONDE_MATRIX_SLICE + 16)
+#define SONDE_SLICE_FLOATS (SONDE_PANEL * (SONDE_MATRIX_SLICE + SONDE_SLICE_STRIDE))
+static inline size_t sonde_pack_scratch_floats(int64_t cols)
+{
+    return (size_t)(cols > SONDE_SLICE_FLOATS ? cols : SONDE_SLICE_FLOATS);
+}
 
 /* ---- linear ------------------------------------------------------------------------------------ */
 
@@ -201,7 +213,7 @@ typedef struct sonde_backend {
     sonde_dtype (*packed_dtype)(sonde_dtype stored);
     size_t (*packed_bytes)(sonde_dtype packed, int64_t rows, int64_t cols);
     /* Packs panels [begin, end) of ceil(rows / 32) into packed->data (allocated by the caller). The
-     * scratch is cols * 32 floats. */
+     * scratch is sonde_pack_scratch_floats(cols). */
     void (*pack)(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                  int64_t end, float *scratch);
 

@@ -3,7 +3,8 @@
  * levels share one packed layout.
  *
  * Packed layout: panels of 32 outputs, each [cols][32] elements of the kept precision; the last
- * panel is padded with zeros.
+ * panel is padded with zeros. A mapped matrix has no panels: a product makes the slice of one that
+ * it works on (a block of k, fp32) in the thread's scratch, just before its use.
  */
 #ifndef SONDE_KERNELS_LINEAR_H
 #define SONDE_KERNELS_LINEAR_H
@@ -25,13 +26,20 @@ sonde_dtype sonde_packed_dtype(sonde_dtype stored);
 size_t sonde_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols);
 void sonde_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                 int64_t end, float *scratch);
+/* Slice k in [begin, end) of a panel of a mapped matrix as fp32 [end - begin][32]; outputs beyond the
+ * rows are zero. `slice` has room for SONDE_SLICE_FLOATS: the slice, then scratch. */
+void sonde_panel_slice(const sonde_matrix_source *source, int64_t panel, int64_t begin, int64_t end,
+                       float *slice);
 void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end);
 
 /* Units: (part, panel, block of rows). */
 #define SONDE_LINEAR_ROW_BLOCK 240
 int64_t sonde_linear_panels(const sonde_linear_args *args); /* of one block of rows */
 int64_t sonde_linear_units(const sonde_linear_args *args);
+/* Bytes: first SONDE_SLICE_FLOATS (only when a part is mapped: sonde_linear_mapped), a row of W for
+ * the scalar level; then the totals. */
 size_t sonde_linear_scratch(const sonde_linear_args *args);
+bool sonde_linear_mapped(const sonde_linear_args *args);
 typedef struct sonde_linear_unit {
     const sonde_linear_part *part;
     int64_t panel, first_row, n_rows;
@@ -50,6 +58,7 @@ size_t sonde_blas_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols);
 void sonde_blas_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                      int64_t end, float *scratch);
 void sonde_blas_embed(const sonde_embed_args *args, int64_t begin, int64_t end);
+size_t sonde_blas_linear_scratch(const sonde_linear_args *args);
 int64_t sonde_blas_linear_units(const sonde_linear_args *args);
 void sonde_blas_linear(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
 

@@ -17,7 +17,8 @@
 
 typedef struct tile {
     const float *x[LINEAR_ROWS];
-    const void *panel; /* [cols][32] */
+    const void *panel; /* [cols - first][32] */
+    int64_t first;     /* k of its first row: 0 in a packed panel */
     int64_t column;    /* first output within the panel */
     float *totals;     /* of row 0 and `column` */
     int64_t stride;    /* of the totals */
@@ -42,7 +43,7 @@ SONDE_INLINE void run_tile(const tile *t, int64_t begin, int64_t end, const int 
         acc[r][0] = acc[r][1] = v_set(0.0f);
     }
     const void *panel = t->panel;
-    int64_t at = begin * SONDE_PANEL + t->column;
+    int64_t at = (begin - t->first) * SONDE_PANEL + t->column;
     for (int64_t k = begin; k < end; k++, at += SONDE_PANEL) {
         vec16 w0 = load_weight(panel, at, dtype), w1 = w0;
         if (wide > 1) w1 = load_weight(panel, at + 16, dtype);
@@ -133,6 +134,7 @@ typedef struct ahead {
 
 static ahead ahead_of(const slice *next, int64_t calls)
 {
+    if (next->unit->part->weight->mapped) return (ahead){NULL, NULL, 0};
     const char *at = slice_start(next, next->begin), *end = slice_start(next, next->end);
     return (ahead){at, end, (end - at) / calls + 64};
 }
@@ -157,14 +159,15 @@ static float *totals_of(const sonde_linear_args *args, const sonde_linear_unit *
     return scratch + (p - args->parts) * u->n_rows * SONDE_PANEL;
 }
 
+/* `wide` is the slice as fp32, or NULL: it lies packed. */
 SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const slice *next,
-                        float *scratch, const sonde_dtype dtype)
+                        float *scratch, const float *wide, const sonde_dtype dtype)
 {
     const sonde_linear_unit *u = s->unit;
     bool few = u->n_rows <= LINEAR_FEW;
     int64_t most = few ? LINEAR_FEW : LINEAR_ROWS, tiles = (u->n_rows + most - 1) / most;
     int64_t step = few ? SONDE_PANEL : 16 * LINEAR_WIDE;
-    tile t = {.panel = slice_start(s, 0)};
+    tile t = {.panel = wide ? wide : (const void *)slice_start(s, 0), .first = wide ? s->begin : 0};
     float *totals = totals_of(args, u, scratch, &t.stride);
     ahead a = ahead_of(next, SONDE_PANEL / step * tiles);
     for (t.column = 0; t.column < SONDE_PANEL; t.column += step)
@@ -178,13 +181,26 @@ SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const sli
         }
 }
 
+/* What a thread works with: the slice of a mapped matrix, the totals. */
+typedef struct workspace {
+    float *slice, *totals;
+} workspace;
+
 static void sweep_any(const sonde_linear_args *args, const slice *s, const slice *next,
-                      float *scratch)
+                      const workspace *work)
 {
-    sonde_dtype dtype = s->unit->part->weight->dtype;
-    if (dtype == SONDE_DTYPE_F32) sweep(args, s, next, scratch, SONDE_DTYPE_F32);
-    else if (dtype == SONDE_DTYPE_BF16) sweep(args, s, next, scratch, SONDE_DTYPE_BF16);
-    else sweep(args, s, next, scratch, SONDE_DTYPE_F16);
+    const sonde_packed *w = s->unit->part->weight;
+    float *totals = work->totals;
+    if (w->mapped) {
+        sonde_panel_slice(&w->source, s->unit->panel, s->begin, s->end, work->slice);
+        sweep(args, s, next, totals, work->slice, SONDE_DTYPE_F32);
+    } else if (w->dtype == SONDE_DTYPE_F32) {
+        sweep(args, s, next, totals, NULL, SONDE_DTYPE_F32);
+    } else if (w->dtype == SONDE_DTYPE_BF16) {
+        sweep(args, s, next, totals, NULL, SONDE_DTYPE_BF16);
+    } else {
+        sweep(args, s, next, totals, NULL, SONDE_DTYPE_F16);
+    }
 }
 
 /* Bias, then residual, then the store of one row's outputs; the order of the definition. */
@@ -218,7 +234,8 @@ static void finish(const sonde_linear_args *args, const sonde_linear_unit *u, fl
 }
 
 /* Units [begin, end) share their rows: k outside, panels inside. */
-static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end, float *scratch)
+static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end,
+                      const workspace *work)
 {
     int64_t cols = args->parts[0].weight->cols, blocks = sonde_linear_blocks(cols);
     for (int64_t block = 0; block < blocks; block++) {
@@ -230,20 +247,28 @@ static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end,
             v = last ? sonde_linear_unit_at(args, begin) : sonde_linear_unit_at(args, unit + 1);
             slice s = {&u, from, to}, next = {&v, from, to};
             if (last) next = (slice){&v, to, sonde_linear_block_begin(cols, SONDE_MIN(block + 2, blocks))};
-            sweep_any(args, &s, &next, scratch);
-            if (block + 1 == blocks) finish(args, &u, scratch);
+            sweep_any(args, &s, &next, work);
+            if (block + 1 == blocks) finish(args, &u, work->totals);
         }
     }
 }
 
+/* Panels of a mapped matrix that pass together for each block of k: so many that rows of x stay near,
+ * so few that the file is read in stretches. */
+#define LINEAR_MAPPED_PANELS 8
+
 void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch)
 {
     int64_t panels = sonde_linear_panels(args);
+    bool mapped = sonde_linear_mapped(args);
+    float *floats = scratch;
+    workspace work = {floats, mapped ? floats + SONDE_SLICE_FLOATS : floats};
     while (begin < end) {
         sonde_linear_unit u = sonde_linear_unit_at(args, begin);
         int64_t group = u.n_rows <= LINEAR_FEW ? begin + 1 : (begin / panels + 1) * panels;
+        if (mapped) group = SONDE_MIN(group, begin + LINEAR_MAPPED_PANELS);
         int64_t last = SONDE_MIN(end, group);
-        run_group(args, begin, last, scratch);
+        run_group(args, begin, last, &work);
         begin = last;
     }
 }

@@ -3,10 +3,19 @@
 
 #include <string.h>
 
+/* Sixteen bits where they hold every value of the stored type. */
 sonde_dtype sonde_packed_dtype(sonde_dtype stored)
 {
-    bool kept = stored == SONDE_DTYPE_BF16 || stored == SONDE_DTYPE_F16;
-    return kept ? stored : SONDE_DTYPE_F32;
+    switch (stored) {
+    case SONDE_DTYPE_BF16:
+    case SONDE_DTYPE_F8_E5M2:
+    case SONDE_DTYPE_F8_E8M0:
+    case SONDE_DTYPE_MXFP4: return SONDE_DTYPE_BF16;
+    case SONDE_DTYPE_F16:
+    case SONDE_DTYPE_TQ1_0:
+    case SONDE_DTYPE_TQ2_0: return SONDE_DTYPE_F16;
+    default: return SONDE_DTYPE_F32;
+    }
 }
 
 static int64_t panels_of(int64_t rows)
@@ -21,32 +30,49 @@ size_t sonde_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols)
     return sonde_dtype_bytes(packed, elements);
 }
 
-/* One panel as fp32 [cols][32] at `wide`. */
-static void widen_panel(const sonde_matrix_source *source, int64_t panel, float *wide, float *row)
+/* tile [32][SONDE_SLICE_STRIDE] to slice [n][32]. */
+static void turn(const float *tile, int64_t n, float *slice)
+{
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t lane = 0; lane < SONDE_PANEL; lane++)
+            slice[k * SONDE_PANEL + lane] = tile[lane * SONDE_SLICE_STRIDE + k];
+}
+
+/* At most SONDE_MATRIX_SLICE of k, through a tile of rows. */
+static void make_slice(const sonde_matrix_source *source, int64_t panel, int64_t begin, int64_t n,
+                       float *tile, float *slice)
 {
     for (int64_t lane = 0; lane < SONDE_PANEL; lane++) {
         int64_t r = panel * SONDE_PANEL + lane;
-        if (r < source->rows) sonde_matrix_row(source, r, row);
-        for (int64_t k = 0; k < source->cols; k++)
-            wide[k * SONDE_PANEL + lane] = r < source->rows ? row[k] : 0.0f;
+        float *row = tile + lane * SONDE_SLICE_STRIDE;
+        if (r < source->rows) sonde_matrix_slice(source, r, begin, n, row);
+        else memset(row, 0, (size_t)n * sizeof *row);
     }
+    turn(tile, n, slice);
+}
+
+void sonde_panel_slice(const sonde_matrix_source *source, int64_t panel, int64_t begin, int64_t end,
+                       float *slice)
+{
+    make_slice(source, panel, begin, end - begin, slice + SONDE_PANEL * SONDE_MATRIX_SLICE, slice);
 }
 
 void sonde_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                 int64_t end, float *scratch)
 {
-    size_t panel_elements = (size_t)(source->cols * SONDE_PANEL);
-    float *wide = scratch, *row = scratch + panel_elements;
-    for (int64_t panel = begin; panel < end; panel++) {
-        size_t at = (size_t)panel * panel_elements;
-        if (packed->dtype == SONDE_DTYPE_F32) {
-            widen_panel(source, panel, (float *)packed->data + at, row);
-            continue;
+    float *tile = scratch + SONDE_PANEL * SONDE_MATRIX_SLICE;
+    int64_t k_step = SONDE_MATRIX_SLICE;
+    for (int64_t panel = begin; panel < end; panel++)
+        for (int64_t k = 0; k < source->cols; k += k_step) {
+            int64_t n = SONDE_MIN(k_step, source->cols - k);
+            size_t at = (size_t)((panel * source->cols + k) * SONDE_PANEL);
+            bool wide = packed->dtype == SONDE_DTYPE_F32;
+            float *slice = wide ? (float *)packed->data + at : scratch;
+            make_slice(source, panel, k, n, tile, slice);
+            if (!wide)
+                sonde_encode_f32(packed->dtype, slice, (uint16_t *)packed->data + at,
+                                 n * SONDE_PANEL);
         }
-        widen_panel(source, panel, wide, row);
-        sonde_encode_f32(packed->dtype, wide, (uint16_t *)packed->data + at,
-                         (int64_t)panel_elements);
-    }
 }
 
 static float panel_value(const sonde_packed *w, int64_t r, int64_t k)
@@ -61,6 +87,10 @@ void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end)
 {
     for (int64_t m = begin; m < end; m++) {
         float *y = (float *)args->y + m * args->y_stride;
+        if (args->weight->mapped) {
+            sonde_matrix_row(&args->weight->source, args->ids[m], y);
+            continue;
+        }
         for (int64_t k = 0; k < args->weight->cols; k++)
             y[k] = panel_value(args->weight, args->ids[m], k);
     }
@@ -83,11 +113,19 @@ int64_t sonde_linear_units(const sonde_linear_args *args)
     return sonde_linear_panels(args) * row_blocks(args);
 }
 
+bool sonde_linear_mapped(const sonde_linear_args *args)
+{
+    for (int32_t i = 0; i < args->n_parts; i++)
+        if (args->parts[i].weight->mapped) return true;
+    return false;
+}
+
 /* For every part the totals of a block of rows by the panel that is not full. */
 size_t sonde_linear_scratch(const sonde_linear_args *args)
 {
     int64_t rows = SONDE_MIN(args->m, SONDE_LINEAR_ROW_BLOCK);
-    return (size_t)(args->n_parts * rows * SONDE_PANEL) * sizeof(float);
+    int64_t totals = SONDE_MAX(args->n_parts * rows * SONDE_PANEL, args->parts[0].weight->cols);
+    return (size_t)(totals + (sonde_linear_mapped(args) ? SONDE_SLICE_FLOATS : 0)) * sizeof(float);
 }
 
 /* Row blocks outermost, so that neighbouring units share their rows of x; blocks are equal. */

@@ -40,19 +40,20 @@ sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t un
 #define SONDE_STEP_SLOTS                                                                           \
     .real_bytes = sizeof(float), .norm = norm, .rope = rope, .map = map, .label = label,           \
     .cache_units = sonde_cache_units, .cache = cache, .attend_units = sonde_attend_units,          \
-    .attend_scratch = sonde_attend_scratch, .attend = attend, .rope_entry = sonde_rope_entry,      \
-    .linear_scratch = sonde_linear_scratch
+    .attend_scratch = sonde_attend_scratch, .attend = attend, .rope_entry = sonde_rope_entry
 #define SONDE_CPU_TABLE(level_name)                                                                \
     const sonde_backend sonde_backend_cpu_##level_name = {                                         \
         .name = "cpu", .level = #level_name, .exact = true,                                        \
         .packed_dtype = sonde_packed_dtype, .packed_bytes = sonde_packed_bytes,                    \
         .pack = sonde_pack, .linear_units = sonde_linear_units,                                    \
+        .linear_scratch = sonde_linear_scratch,                                                    \
         .linear = sonde_linear_##level_name, .embed = sonde_embed_rows, SONDE_STEP_SLOTS}
 #define SONDE_BLAS_TABLE(level_name)                                                               \
     const sonde_backend sonde_backend_blas_##level_name = {                                        \
         .name = "blas", .level = #level_name, .exact = false,                                      \
         .packed_dtype = sonde_blas_packed_dtype, .packed_bytes = sonde_blas_packed_bytes,          \
         .pack = sonde_blas_pack, .linear_units = sonde_blas_linear_units,                          \
+        .linear_scratch = sonde_blas_linear_scratch,                                               \
         .linear = sonde_blas_linear, .embed = sonde_blas_embed, SONDE_STEP_SLOTS}
 
 #endif

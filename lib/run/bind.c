@@ -1,6 +1,6 @@
 /*
- * bind.c - weights to roles: every tensor that the recipe uses is found, its shape checked, and
- * packed for the backend; what is missing, misshaped or unused is named.
+ * bind.c - weights to roles: every tensor that the recipe uses is found and its shape checked; what
+ * is missing, misshaped or unused is named. Matrices are only described: pack.c makes them ready.
  */
 #include "model_internal.h"
 
@@ -105,45 +105,8 @@ static sonde_status find_tensor(const sonde_model *model, sonde_role role, int64
 
 /* ---- matrices ------------------------------------------------------------------------------------------ */
 
-typedef struct pack_job {
-    const sonde_backend *backend;
-    const sonde_matrix_source *source;
-    const sonde_packed *packed;
-    float *scratch;
-    size_t scratch_floats; /* of one thread */
-} pack_job;
-
-static void pack_range(void *context, int64_t begin, int64_t end, int thread)
-{
-    pack_job *job = context;
-    job->backend->pack(job->source, job->packed, begin, end,
-                       job->scratch + (size_t)thread * job->scratch_floats);
-}
-
-/* A NULL pool: only measures. */
-static sonde_status pack_matrix(const sonde_backend *backend, sonde_pool *pool,
-                                const sonde_matrix_source *source, const char *name,
-                                sonde_packed *packed, sonde_error *err)
-{
-    packed->dtype = backend->packed_dtype(source->dtype);
-    packed->rows = source->rows;
-    packed->cols = source->cols;
-    packed->bytes = backend->packed_bytes(packed->dtype, source->rows, source->cols);
-    if (!pool) return SONDE_OK;
-    packed->data = sonde_alloc_raw(packed->bytes, 1);
-    if (!packed->data) return sonde_no_memory(err, name, packed->bytes);
-    pack_job job = {backend, source, packed, NULL,
-                    (size_t)source->cols * (SONDE_PANEL + 1) + 16};
-    job.scratch = sonde_alloc_raw(job.scratch_floats * (size_t)sonde_pool_threads(pool),
-                                  sizeof(float));
-    if (!job.scratch) return sonde_no_memory(err, "packing scratch", job.scratch_floats * 4);
-    sonde_pool_for(pool, (source->rows + SONDE_PANEL - 1) / SONDE_PANEL, 4, pack_range, &job);
-    sonde_free(job.scratch);
-    return SONDE_OK;
-}
-
-static sonde_status bind_matrix(sonde_model *model, sonde_pool *pool, sonde_bound *bound,
-                                int64_t rows, int64_t cols, sonde_error *err)
+static sonde_status bind_matrix(sonde_model *model, sonde_bound *bound, int64_t rows, int64_t cols,
+                                sonde_error *err)
 {
     const sonde_tensor *t;
     uint32_t flags;
@@ -163,9 +126,11 @@ static sonde_status bind_matrix(sonde_model *model, sonde_pool *pool, sonde_boun
                                   .transposed = transposed, .unpermute = slice.unpermute_gguf};
     bound->is_matrix = true;
     model->n_parameters += rows * cols;
-    SONDE_TRY(pack_matrix(model->backend, pool, &source, t->name, &bound->matrix, err));
-    if (pool) sonde_pages_release(t->data, t->bytes);
-    model->packed_bytes += bound->matrix.bytes;
+    bound->tensor = t;
+    sonde_packed *m = &bound->matrix;
+    *m = (sonde_packed){.dtype = model->backend->packed_dtype(t->dtype), .rows = rows, .cols = cols,
+                        .source = source};
+    m->bytes = model->backend->packed_bytes(m->dtype, rows, cols);
     return SONDE_OK;
 }
 
@@ -201,8 +166,8 @@ static sonde_status bind_vector(sonde_model *model, sonde_bound *bound, int64_t 
     return SONDE_OK;
 }
 
-static sonde_status bind_role(sonde_model *model, sonde_pool *pool, sonde_role role, int64_t layer,
-                              int64_t rows, int64_t cols, sonde_error *err)
+static sonde_status bind_role(sonde_model *model, sonde_role role, int64_t layer, int64_t rows,
+                              int64_t cols, sonde_error *err)
 {
     if (role == SONDE_ROLE_NONE) return SONDE_OK;
     if (is_global(role)) layer = SONDE_GLOBAL;
@@ -215,29 +180,28 @@ static sonde_status bind_role(sonde_model *model, sonde_pool *pool, sonde_role r
     memset(bound, 0, sizeof *bound);
     bound->role = role;
     bound->layer = layer;
-    return cols > 0 ? bind_matrix(model, pool, bound, rows, cols, err)
+    return cols > 0 ? bind_matrix(model, bound, rows, cols, err)
                     : bind_vector(model, bound, rows, err);
 }
 
-static sonde_status bind_step(sonde_model *model, sonde_pool *pool, const sonde_step *s,
-                              sonde_error *err)
+static sonde_status bind_step(sonde_model *model, const sonde_step *s, sonde_error *err)
 {
     const sonde_recipe *r = model->recipe;
     int64_t out = s->out[0] >= 0 ? r->buffers[s->out[0]].width : 0;
     switch (s->kind) {
     case SONDE_STEP_EMBED: {
         bool token = s->weight == SONDE_ROLE_TOKEN_EMBED;
-        return bind_role(model, pool, s->weight, SONDE_GLOBAL,
+        return bind_role(model, s->weight, SONDE_GLOBAL,
                          token ? r->dims.vocab : r->dims.max_positions, out, err);
     }
     case SONDE_STEP_LINEAR:
-        SONDE_TRY(bind_role(model, pool, s->weight, s->layer, out, r->buffers[s->in[0]].width, err));
-        return bind_role(model, pool, s->bias, s->layer, out, 0, err);
+        SONDE_TRY(bind_role(model, s->weight, s->layer, out, r->buffers[s->in[0]].width, err));
+        return bind_role(model, s->bias, s->layer, out, 0, err);
     case SONDE_STEP_NORM:
-        SONDE_TRY(bind_role(model, pool, s->weight, s->layer, s->u.norm.group, 0, err));
-        return bind_role(model, pool, s->bias, s->layer, s->u.norm.group, 0, err);
+        SONDE_TRY(bind_role(model, s->weight, s->layer, s->u.norm.group, 0, err));
+        return bind_role(model, s->bias, s->layer, s->u.norm.group, 0, err);
     case SONDE_STEP_ATTEND:
-        return bind_role(model, pool, s->weight, s->layer, s->u.attend.n_heads, 0, err);
+        return bind_role(model, s->weight, s->layer, s->u.attend.n_heads, 0, err);
     default: return SONDE_OK;
     }
 }
@@ -281,19 +245,16 @@ static sonde_status refuse_extra(const sonde_model *model, sonde_error *err)
                       (long long)extra, extra == 1 ? "" : "s", model->family->name, first->name);
 }
 
-sonde_status sonde_model_bind(sonde_model *model, int threads, sonde_error *err)
+sonde_status sonde_model_bind(sonde_model *model, sonde_error *err)
 {
-    sonde_pool *pool = NULL;
-    if (!model->shape_only) SONDE_TRY(sonde_pool_create(threads, &pool, err));
     sonde_status status = SONDE_OK;
     const sonde_recipe *r = model->recipe;
     for (int64_t i = 0; i < r->n_steps && status == SONDE_OK; i++)
-        status = bind_step(model, pool, &r->steps[i], err);
+        status = bind_step(model, &r->steps[i], err);
     for (int64_t i = 0; i < r->n_ropes && status == SONDE_OK; i++)
         if (r->ropes[i].freq_divisors != SONDE_ROLE_NONE)
-            status = bind_role(model, pool, r->ropes[i].freq_divisors, SONDE_GLOBAL,
+            status = bind_role(model, r->ropes[i].freq_divisors, SONDE_GLOBAL,
                                r->ropes[i].rotary_dims / 2, 0, err);
-    sonde_pool_destroy(&pool);
     if (status == SONDE_OK) status = refuse_extra(model, err);
     return status;
 }

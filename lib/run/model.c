@@ -97,19 +97,11 @@ static void list_dtypes(sonde_model *model)
         for (size_t i = 1; i < n; i++)
             if (uses[i].bytes > uses[best].bytes) best = i;
         const char *name = sonde_dtype_name(uses[best].dtype);
-        size_t used = strlen(model->stored_dtypes), noted = strlen(model->packed_note);
+        size_t used = strlen(model->stored_dtypes);
         snprintf(model->stored_dtypes + used, sizeof model->stored_dtypes - used, "%s%s",
                  used ? " " : "", name);
-        if (sonde_dtype_block_elements(uses[best].dtype) > 1)
-            snprintf(model->packed_note + noted, sizeof model->packed_note - noted, "%s%s",
-                     noted ? ", " : "", name);
         uses[best].bytes = 0;
         uses[best].dtype = SONDE_DTYPE_NONE;
-        if (left == 1 && model->packed_note[0]) {
-            noted = strlen(model->packed_note);
-            snprintf(model->packed_note + noted, sizeof model->packed_note - noted,
-                     " widened to f32");
-        }
     }
 }
 
@@ -139,7 +131,8 @@ static sonde_status open_parts(sonde_model *model, const char *path,
     if (options->shape_only) return SONDE_OK;
     list_dtypes(model);
     int threads = options->threads > 0 ? options->threads : sonde_cpu_count();
-    return sonde_model_bind(model, threads, err);
+    SONDE_TRY(sonde_model_bind(model, err));
+    return sonde_model_pack(model, threads, err);
 }
 
 sonde_status sonde_model_open(const char *path, const sonde_model_options *options,
@@ -151,6 +144,8 @@ sonde_status sonde_model_open(const char *path, const sonde_model_options *optio
     if (!options) options = &defaults;
     pthread_mutex_init(&model->lock, NULL);
     model->shape_only = options->shape_only || options->measure;
+    model->memory = options->memory;
+    model->off = options->off;
     sonde_status status = open_parts(model, path, options, err);
     if (status == SONDE_OK) *out = model;
     else sonde_model_close(&model);
@@ -187,6 +182,7 @@ void sonde_model_info_get(const sonde_model *model, sonde_model_info *info)
         .value_dim = d->value_dim, .ffn = d->ffn, .vocab = d->vocab,
         .max_positions = d->max_positions, .n_parameters = model->n_parameters,
         .file_bytes = model->file_bytes, .packed_bytes = model->packed_bytes,
+        .mapped_bytes = model->mapped_bytes, .kept = model->kept, .n_kept = model->n_kept,
         .n_points = model->n_points};
 }
 

@@ -16,6 +16,8 @@ typedef struct sonde_bound {
     sonde_role role;
     int64_t layer;
     bool is_matrix;
+    bool rare; /* some rows use it only (an expert): the first to stay in the file */
+    const sonde_tensor *tensor; /* of a matrix */
     sonde_packed matrix;
     void *vector; /* reals [length] */
     int64_t length;
@@ -33,16 +35,22 @@ struct sonde_model {
     int64_t n_bound;
     size_t bound_capacity;
     int64_t n_parameters;
-    uint64_t file_bytes, packed_bytes;
-    char stored_dtypes[160], packed_note[160];
+    uint64_t memory; /* bound on packed weights; 0: what the machine has */
+    uint32_t off;    /* SONDE_OFF_PACK */
+    uint64_t file_bytes, packed_bytes, mapped_bytes;
+    sonde_weight_kept kept[32];
+    int64_t n_kept;
+    char stored_dtypes[160], packed_note[256];
     int64_t eos[16];
     int64_t n_eos;
     pthread_mutex_t lock; /* guards what is made at the first call */
     sonde_tokenizer *tokenizer;
 };
 
-/* Binds and packs every weight the recipe uses. */
-sonde_status sonde_model_bind(sonde_model *model, int threads, sonde_error *err);
+/* Finds every weight the recipe uses, and refuses what is missing, misshaped or left over. */
+sonde_status sonde_model_bind(sonde_model *model, sonde_error *err);
+/* Decides what is packed and what stays mapped, and packs (unless the model is measured only). */
+sonde_status sonde_model_pack(sonde_model *model, int threads, sonde_error *err);
 void sonde_model_unbind(sonde_model *model);
 /* The bound weight, or NULL (not used by the recipe, or shape only). */
 const sonde_bound *sonde_model_bound(const sonde_model *model, sonde_role role, int64_t layer);

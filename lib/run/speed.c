@@ -35,7 +35,7 @@ static bool pack_trial(trial *t)
 {
     sonde_matrix_source source = {.dtype = SONDE_DTYPE_F32, .data = t->source, .rows = OUT,
                                   .cols = IN, .stored_cols = IN};
-    float *scratch = sonde_alloc((size_t)IN * (SONDE_PANEL + 1) + 16, sizeof *scratch);
+    float *scratch = sonde_alloc(sonde_pack_scratch_floats(IN), sizeof *scratch);
     if (!scratch) return false;
     t->backend->pack(&source, &t->packed, 0, OUT / SONDE_PANEL, scratch);
     sonde_free(scratch);

@@ -71,7 +71,9 @@ static const variant variants[] = {
     {"2 threads", {"--workers", "1", "--threads", "2"}},
     {"19 rows a step", {"--batch-tokens", "19", "--workers", "2"}},
     {"fusion off", {"--off", "fuse"}},
-    {"all optimisations off", {"--off", "drop,fuse,narrow,alias"}},
+    {"all optimisations off", {"--off", "drop,fuse,narrow,alias,pack"}},
+    {"weights left in the file", {"--off", "pack", "--threads", "2"}},
+    {"weights left in the file, scalar", {"--off", "pack", "--cpumask", "scalar"}},
 };
 
 static int64_t count_words(const variant *v)

@@ -321,6 +321,48 @@ static void test_levels_equal_the_definition_for_odd_numbers(void **state)
     }
 }
 
+/* ---- mapped weights ------------------------------------------------------------------------------- */
+
+/* Every part left where it is stored; every second one only when `mixed`. */
+static void map_weights(product *p, bool mixed, sonde_packed mapped[SONDE_LINEAR_PARTS])
+{
+    for (int32_t i = 0; i < p->s.n_parts; i++) {
+        mapped[i] = linear_weight_mapped(&p->weights[i]);
+        p->args.parts[i].weight = mixed && i % 2 ? &p->weights[i].packed : &mapped[i];
+    }
+}
+
+/* A weight left in the file gives the bits of its packed copy, at every level and for any m. */
+static void test_mapped_weights_give_the_bits_of_packed_ones(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {
+        {13, 70, 290, SONDE_DTYPE_F32, true, true, false, 1, 0, 0},
+        {25, 33, 777, SONDE_DTYPE_BF16, true, false, true, 2, 3, 2},
+        {7, 130, 65, SONDE_DTYPE_F16, false, true, false, 3, 1, 0},
+        {26, 300, 608, SONDE_DTYPE_Q8_0, true, true, true, 2, 0, 5},
+        {250, 40, 288, SONDE_DTYPE_BF16, false, false, false, 2, 0, 0},
+    };
+    static const int64_t few[] = {1, 2, 6, 7};
+    test_random random = {6};
+    for (size_t i = 0; i < SONDE_COUNT(shapes); i++)
+        for (int mixed = 0; mixed < 2; mixed++) {
+            product p;
+            sonde_packed mapped[SONDE_LINEAR_PARTS];
+            product_init(&p, &shapes[i], &random);
+            linear_run(backend_of(SONDE_CPU_SCALAR), &p.args);
+            float *expected = outputs_of(&p);
+            map_weights(&p, mixed == 1, mapped);
+            for (size_t m = 0; m < SONDE_COUNT(few); m++) check_levels(&p, expected, few[m]);
+            check_levels(&p, expected, p.s.m);
+            fill_guard(&p);
+            linear_run(backend_of(SONDE_CPU_SCALAR), &p.args);
+            check_outputs(&p, expected, p.s.m, "scalar, mapped");
+            sonde_free(expected);
+            product_reset(&p);
+        }
+}
+
 /* ---- packed weights ------------------------------------------------------------------------------ */
 
 static void test_embed_gives_the_stored_rows(void **state)
@@ -343,6 +385,13 @@ static void test_embed_gives_the_stored_rows(void **state)
                                  .y_stride = COLS + 3};
         backend->embed(&args, 0, 3);
         backend->embed(&args, 3, COUNT);
+        float twice[COUNT][COLS + 3];
+        sonde_packed mapped = linear_weight_mapped(&w);
+        memset(twice, 0x5A, sizeof twice);
+        args.weight = &mapped;
+        args.y = twice;
+        backend->embed(&args, 0, COUNT);
+        assert_memory_equal(y, twice, sizeof y);
         for (int m = 0; m < COUNT; m++) {
             sonde_matrix_row(&w.source, ids[m], row);
             assert_memory_equal(y[m], row, sizeof row);
@@ -361,6 +410,8 @@ static void test_packed_sizes(void **state)
     assert_int_equal(cpu->packed_dtype(SONDE_DTYPE_BF16), SONDE_DTYPE_BF16);
     assert_int_equal(cpu->packed_dtype(SONDE_DTYPE_F16), SONDE_DTYPE_F16);
     assert_int_equal(cpu->packed_dtype(SONDE_DTYPE_Q4_K), SONDE_DTYPE_F32);
+    assert_int_equal(cpu->packed_dtype(SONDE_DTYPE_MXFP4), SONDE_DTYPE_BF16);
+    assert_int_equal(cpu->packed_dtype(SONDE_DTYPE_TQ2_0), SONDE_DTYPE_F16);
     assert_int_equal(cpu->packed_bytes(SONDE_DTYPE_F32, 33, 5), 64 * 5 * 4);
     assert_true(cpu->packed_bytes(SONDE_DTYPE_BF16, 32, 5) >= 32 * 5 * 2);
     assert_true(cpu->packed_bytes(SONDE_DTYPE_F32, INT64_MAX / 4, 1000) == SIZE_MAX);
@@ -374,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_levels_equal_the_definition),
         cmocka_unit_test(test_levels_equal_the_definition_for_any_m),
         cmocka_unit_test(test_levels_equal_the_definition_for_odd_numbers),
+        cmocka_unit_test(test_mapped_weights_give_the_bits_of_packed_ones),
         cmocka_unit_test(test_embed_gives_the_stored_rows),
         cmocka_unit_test(test_packed_sizes),
     };

@@ -12,12 +12,12 @@
 
 static const int64_t lengths[CASE_SEQUENCES] = {1, 17, 64, 2, 70, 5, 63, 40};
 
-sonde_model *case_model(const char *family, const char *backend, const char *level)
+sonde_model *case_model(const char *family, const char *backend, const char *level, uint32_t off)
 {
     char folder[128];
     sonde_model *model = NULL;
     sonde_error err = {0};
-    sonde_model_options options = {.backend = backend, .cpu_level = level, .threads = 1};
+    sonde_model_options options = {.backend = backend, .cpu_level = level, .threads = 1, .off = off};
     snprintf(folder, sizeof folder, "tests/goldens/families/%s", family);
     if (sonde_model_open(folder, &options, &model, &err) != SONDE_OK) fail_msg("%s", err.message);
     return model;

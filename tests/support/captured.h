@@ -50,8 +50,8 @@ typedef struct captured {
     sonde_plan_info plan;
 } captured;
 
-/* Opens a golden model of the tree; fails the test when it cannot. */
-sonde_model *case_model(const char *family, const char *backend, const char *level);
+/* Opens a golden model of the tree with SONDE_OFF_PACK or 0; fails the test when it cannot. */
+sonde_model *case_model(const char *family, const char *backend, const char *level, uint32_t off);
 /* The plan of a case over a model; NULL with *err filled. */
 sonde_plan *case_plan(const sonde_model *model, const run_case *how, sonde_error *err);
 /* Runs the sequences of `how`: lengths 1 to 70 tokens, each followed by 6 sampled ones (greedy for

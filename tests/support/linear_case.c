@@ -52,7 +52,7 @@ bool linear_weight_init(linear_weight *w, const sonde_backend *backend, sonde_dt
     w->packed.bytes = backend->packed_bytes(w->packed.dtype, rows, cols);
     w->stored = sonde_alloc(1, sonde_dtype_bytes(dtype, rows * cols));
     w->packed.data = sonde_alloc_raw(1, w->packed.bytes);
-    float *scratch = sonde_alloc((size_t)(cols * (SONDE_PANEL + 1)), sizeof *scratch);
+    float *scratch = sonde_alloc(sonde_pack_scratch_floats(cols), sizeof *scratch);
     if (!w->stored || !w->packed.data || !scratch) {
         sonde_free(scratch);
         return false;
@@ -63,6 +63,15 @@ bool linear_weight_init(linear_weight *w, const sonde_backend *backend, sonde_dt
     backend->pack(&w->source, &w->packed, 0, (rows + SONDE_PANEL - 1) / SONDE_PANEL, scratch);
     sonde_free(scratch);
     return true;
+}
+
+sonde_packed linear_weight_mapped(const linear_weight *w)
+{
+    sonde_packed mapped = w->packed;
+    mapped.data = NULL;
+    mapped.mapped = true;
+    mapped.source = w->source;
+    return mapped;
 }
 
 void linear_weight_reset(linear_weight *w)

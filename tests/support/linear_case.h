@@ -25,6 +25,8 @@ typedef struct linear_weight {
 /* false: out of memory. dtype: F32, BF16, F16 or Q8_0 (cols a multiple of 32). */
 bool linear_weight_init(linear_weight *w, const sonde_backend *backend, sonde_dtype dtype,
                         int64_t rows, int64_t cols, test_random *random);
+/* The same weight left where it is stored: not packed, owns nothing. */
+sonde_packed linear_weight_mapped(const linear_weight *w);
 void linear_weight_reset(linear_weight *w);
 
 /* Runs every unit of a product in one call, with scratch of its own. */

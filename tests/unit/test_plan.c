@@ -18,7 +18,7 @@
 
 static int open_model(void **state)
 {
-    *state = case_model("llama", "cpu", NULL);
+    *state = case_model("llama", "cpu", NULL, 0);
     return 0;
 }
 
@@ -307,7 +307,7 @@ static void test_what_is_refused(void **state)
     bad = good;
     bad.batch_rows = 0;
     check_refused(*state, &bad, "a plan of 0 rows and 96 positions: expected at least 1 of each");
-    sonde_model *gpt2 = case_model("gpt2", "cpu", NULL);
+    sonde_model *gpt2 = case_model("gpt2", "cpu", NULL, 0);
     check_refused(gpt2, &good,
                   "a context of 96 positions: the model has learned embeddings for 80");
     sonde_model_close(&gpt2);

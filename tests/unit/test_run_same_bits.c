@@ -39,6 +39,8 @@ static const run_case ways[] = {
     {.name = "no labels, no narrow", .no_labels = true, .off = SONDE_OFF_NARROW},
 };
 
+static const run_case mapped = {.name = "weights left in the file", .threads = 2};
+
 static const char *const single_points[] = {
     "embed", "resid_pre", "resid_post", "resid_mid", "attn_norm", "attn.q_rot", "attn.k", "attn.v",
     "attn.scores", "attn.pattern", "attn.z", "attn.out", "mlp.pre", "mlp.post", "mlp.out",
@@ -61,9 +63,12 @@ static void check_ways(const char *backend, const char *level)
     for (size_t f = 0; f < SONDE_COUNT(families); f++) {
         captured want;
         sonde_error err = {0};
-        sonde_model *model = case_model(families[f], backend, level);
+        sonde_model *model = case_model(families[f], backend, level, 0);
         if (captured_run(model, &plainest, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
         for (size_t i = 0; i < SONDE_COUNT(ways); i++) n += compare(model, &want, &ways[i]);
+        sonde_model_close(&model);
+        model = case_model(families[f], backend, level, SONDE_OFF_PACK);
+        n += compare(model, &want, &mapped);
         captured_reset(&want);
         sonde_model_close(&model);
     }
@@ -94,8 +99,8 @@ static void check_level(sonde_cpu_level level)
         captured want;
         sonde_error err = {0};
         run_case how = {.name = sonde_cpu_level_name(level), .chunk = 7};
-        sonde_model *scalar = case_model(families[f], "cpu", "scalar");
-        sonde_model *model = case_model(families[f], "cpu", how.name);
+        sonde_model *scalar = case_model(families[f], "cpu", "scalar", 0);
+        sonde_model *model = case_model(families[f], "cpu", how.name, 0);
         if (captured_run(scalar, &how, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
         n += compare(model, &want, &how);
         captured_reset(&want);
@@ -124,7 +129,7 @@ static void test_one_point_alone(void **state)
     for (size_t f = 0; f < SONDE_COUNT(families); f++) {
         captured want;
         sonde_error err = {0};
-        sonde_model *model = case_model(families[f], "cpu", NULL);
+        sonde_model *model = case_model(families[f], "cpu", NULL, 0);
         if (captured_run(model, &plainest, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
         for (size_t i = 0; i < SONDE_COUNT(single_points); i++) {
             run_case how = {.name = single_points[i], .only = single_points[i], .no_labels = i % 2};
@@ -144,7 +149,7 @@ static void test_rounded_caches_keep_their_bits_too(void **state)
     for (size_t t = 0; t < SONDE_COUNT(types); t++) {
         captured want;
         sonde_error err = {0};
-        sonde_model *model = case_model("llama", "cpu", NULL);
+        sonde_model *model = case_model("llama", "cpu", NULL, 0);
         run_case first = plainest, second = {.name = "rounded, chunks of 7", .chunk = 7};
         run_case full = {.name = "the f32 cache, which must differ"};
         first.kv_dtype = second.kv_dtype = types[t];
@@ -164,7 +169,7 @@ static void test_nothing_is_missing(void **state)
     captured c;
     sonde_error err = {0};
     (void)state;
-    sonde_model *model = case_model("llama", "cpu", NULL);
+    sonde_model *model = case_model("llama", "cpu", NULL, 0);
     assert_int_equal(captured_run(model, &plainest, &c, &err), SONDE_OK);
     for (int64_t i = 0; i < CASE_SEQUENCES; i++) {
         const kept_sequence *s = &c.sequences[i];

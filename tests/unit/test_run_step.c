@@ -65,7 +65,7 @@ static void bench_open(bench *b, sonde_plan_options options, int64_t write, floa
     sonde_error err = {0};
     uint8_t wants[512];
     memset(b, 0, sizeof *b);
-    b->model = case_model("llama", "cpu", NULL);
+    b->model = case_model("llama", "cpu", NULL, 0);
     int64_t n = sonde_model_point_count(b->model);
     memset(wants, SONDE_WANT_READ, sizeof wants);
     if (write >= 0) wants[write] |= SONDE_WANT_WRITE;

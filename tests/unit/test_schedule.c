@@ -120,7 +120,7 @@ static bool cancelled(void *context)
 
 static int open_model(void **state)
 {
-    *state = case_model("llama", "cpu", NULL);
+    *state = case_model("llama", "cpu", NULL, 0);
     return 0;
 }
 

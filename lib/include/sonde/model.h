@@ -22,7 +22,8 @@ typedef struct sonde_model sonde_model;
     X(DROP, 0, "drop", "run dead steps too: nothing is left out that no one wants")                \
     X(FUSE, 1, "fuse", "run every step of the recipe on its own")                                  \
     X(NARROW, 2, "narrow", "run every row through the last block and the logits")                  \
-    X(ALIAS, 3, "alias", "give every buffer memory of its own")
+    X(ALIAS, 3, "alias", "give every buffer memory of its own")                                    \
+    X(PACK, 4, "pack", "leave the weights in the file: no packed copies")
 #define SONDE_OFF_ENUM(name, bit, text, help) SONDE_OFF_##name = 1u << (bit),
 enum { SONDE_OFF_LIST(SONDE_OFF_ENUM) SONDE_OFF_NONE = 0 };
 #undef SONDE_OFF_ENUM
@@ -35,6 +36,9 @@ typedef struct sonde_model_options {
     bool shape_only;     /* read no weights: hook points and dims only */
     bool measure;        /* check every tensor and count packed bytes, but pack nothing: for
                             plans. Nothing can be run */
+    uint64_t memory;     /* for packed weights: those that do not fit stay in the file and are read
+                            when they are used; 0: four fifths of what the machine has free */
+    uint32_t off;        /* SONDE_OFF_PACK: none is packed */
 } sonde_model_options;
 
 /* BAD_MODEL / BAD_FILE with the offending name; UNKNOWN_NAME for a backend. Given to the caller. */
@@ -42,15 +46,26 @@ SONDE_API sonde_status sonde_model_open(const char *path, const sonde_model_opti
                                         sonde_model **model, sonde_error *err);
 SONDE_API void sonde_model_close(sonde_model **model);
 
+/* Matrices of one stored type that are kept alike. */
+typedef struct sonde_weight_kept {
+    const char *stored, *kept; /* dtypes */
+    bool mapped;               /* left in the file; kept is as stored */
+    int64_t n_matrices;
+    uint64_t stored_bytes, kept_bytes; /* in the file, in memory (0 when mapped) */
+} sonde_weight_kept;
+
 typedef struct sonde_model_info {
     const char *path, *family, *title, *container; /* "safetensors", "gguf" */
     const char *backend, *level;
     bool exact;
     const char *stored_dtypes; /* "f32", "q4_1 q8_0 f32": kinds in the file, most bytes first */
-    const char *packed_note;   /* "q4_1, q8_0 widened to f32", or "" */
+    const char *packed_note;   /* "q4_1 widened to f32, q8_0 widened to f32", or "" */
     int64_t n_layers, hidden, n_heads, n_kv_heads, head_dim, value_dim, ffn, vocab, max_positions;
     int64_t n_parameters;
-    uint64_t file_bytes, packed_bytes;
+    uint64_t file_bytes;
+    uint64_t packed_bytes, mapped_bytes; /* of matrices: in memory; in the file, read when used */
+    const sonde_weight_kept *kept;       /* [n_kept]; borrowed for the model's life */
+    int64_t n_kept;
     int64_t n_points;
 } sonde_model_info;
 SONDE_API void sonde_model_info_get(const sonde_model *model, sonde_model_info *info);

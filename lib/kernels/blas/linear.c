@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define BLAS_ROWS 256
+#define BLAS_MAPPED_OUTPUTS 128 /* of a mapped matrix, decoded together */
 
 static void one_thread(void)
 {
@@ -42,9 +43,13 @@ void sonde_blas_pack(const sonde_matrix_source *source, const sonde_packed *pack
 void sonde_blas_embed(const sonde_embed_args *args, int64_t begin, int64_t end)
 {
     size_t bytes = (size_t)args->weight->cols * sizeof(float);
-    for (int64_t m = begin; m < end; m++)
-        memcpy((float *)args->y + m * args->y_stride,
-               (const float *)args->weight->data + args->ids[m] * args->weight->cols, bytes);
+    for (int64_t m = begin; m < end; m++) {
+        float *y = (float *)args->y + m * args->y_stride;
+        if (args->weight->mapped)
+            sonde_matrix_row(&args->weight->source, args->ids[m], y);
+        else
+            memcpy(y, (const float *)args->weight->data + args->ids[m] * args->weight->cols, bytes);
+    }
 }
 
 int64_t sonde_blas_linear_units(const sonde_linear_args *args)
@@ -63,28 +68,58 @@ static void add_edges(const sonde_linear_part *p, int64_t m)
     }
 }
 
-static void multiply(const sonde_linear_part *p, const float *x, int64_t x_stride, int64_t first,
-                     int64_t rows)
+/* Outputs [first, first + n) of W, which lie at `w`. */
+typedef struct outputs {
+    const float *w;
+    int64_t first, n;
+} outputs;
+
+static void multiply(const sonde_linear_part *p, const outputs *o, const float *x, int64_t x_stride,
+                     int64_t m, int64_t rows)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)p->weight->rows,
-                (int)p->weight->cols, 1.0f, x, (int)x_stride, p->weight->data,
-                (int)p->weight->cols, 0.0f, (float *)p->y + first * p->y_stride, (int)p->y_stride);
+    int cols = (int)p->weight->cols;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)o->n, cols, 1.0f, x,
+                (int)x_stride, o->w, cols, 0.0f, (float *)p->y + m * p->y_stride + o->first,
+                (int)p->y_stride);
+}
+
+static void multiply_rows(const sonde_linear_args *args, const sonde_linear_part *p,
+                          const outputs *o, int64_t first, int64_t rows)
+{
+    const float *x = args->x;
+    if (!args->x_rows)
+        multiply(p, o, x + first * args->x_stride, args->x_stride, first, rows);
+    for (int64_t m = first; args->x_rows && m < first + rows; m++)
+        multiply(p, o, x + args->x_rows[m] * args->x_stride, args->x_stride, m, 1);
+}
+
+static void multiply_part(const sonde_linear_args *args, const sonde_linear_part *p, int64_t first,
+                          int64_t rows, float *scratch)
+{
+    const sonde_packed *w = p->weight;
+    int64_t step = w->mapped ? BLAS_MAPPED_OUTPUTS : w->rows;
+    for (int64_t n = 0; n < w->rows; n += step) {
+        outputs o = {w->data, n, SONDE_MIN(step, w->rows - n)};
+        for (int64_t i = 0; w->mapped && i < o.n; i++)
+            sonde_matrix_row(&w->source, n + i, scratch + i * w->cols);
+        if (w->mapped) o.w = scratch;
+        multiply_rows(args, p, &o, first, rows);
+    }
+}
+
+size_t sonde_blas_linear_scratch(const sonde_linear_args *args)
+{
+    size_t row = (size_t)args->parts[0].weight->cols * sizeof(float);
+    return sonde_linear_mapped(args) ? BLAS_MAPPED_OUTPUTS * row : 0;
 }
 
 void sonde_blas_linear(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch)
 {
-    (void)scratch;
     for (int64_t unit = begin; unit < end; unit++) {
         const sonde_linear_part *p = &args->parts[unit % args->n_parts];
         int64_t first = unit / args->n_parts * BLAS_ROWS;
         int64_t rows = SONDE_MIN(BLAS_ROWS, args->m - first);
-        if (!args->x_rows)
-            multiply(p, (const float *)args->x + first * args->x_stride, args->x_stride, first, rows);
-        for (int64_t m = first; m < first + rows; m++) {
-            if (args->x_rows)
-                multiply(p, (const float *)args->x + args->x_rows[m] * args->x_stride,
-                         args->x_stride, m, 1);
-            add_edges(p, m);
-        }
+        multiply_part(args, p, first, rows, scratch);
+        for (int64_t m = first; m < first + rows; m++) add_edges(p, m);
     }
 }

@@ -92,7 +92,8 @@ static const struct {
     {SONDE_DTYPE_Q5_K, sonde_decode_q5_k},     {SONDE_DTYPE_Q6_K, sonde_decode_q6_k},
     {SONDE_DTYPE_IQ4_NL, sonde_decode_iq4_nl}, {SONDE_DTYPE_IQ4_XS, sonde_decode_iq4_xs},
     {SONDE_DTYPE_MXFP4, sonde_decode_mxfp4},   {SONDE_DTYPE_TQ1_0, sonde_decode_tq1_0},
-    {SONDE_DTYPE_TQ2_0, sonde_decode_tq2_0},
+    {SONDE_DTYPE_TQ2_0, sonde_decode_tq2_0},   {SONDE_DTYPE_F8_E4M3, sonde_decode_f8_e4m3},
+    {SONDE_DTYPE_F8_E5M2, sonde_decode_f8_e5m2}, {SONDE_DTYPE_F8_E8M0, sonde_decode_f8_e8m0},
 };
 
 sonde_block_decoder *sonde_block_decoder_of(sonde_dtype dtype)

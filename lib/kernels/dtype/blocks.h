@@ -15,6 +15,10 @@ sonde_block_decoder sonde_decode_q2_k, sonde_decode_q3_k, sonde_decode_q4_k, son
     sonde_decode_q6_k;
 /* Values from a table of 16. */
 sonde_block_decoder sonde_decode_iq4_nl, sonde_decode_iq4_xs, sonde_decode_mxfp4;
+/* As mxfp4, scales apart: n / 2 bytes of blocks, n / 32 scales. */
+void sonde_decode_mxfp4_apart(const uint8_t *blocks, const uint8_t *scales, float *dst, int64_t n);
+/* Eight-bit floats, exact. */
+sonde_block_decoder sonde_decode_f8_e4m3, sonde_decode_f8_e5m2, sonde_decode_f8_e8m0;
 /* Ternary. */
 sonde_block_decoder sonde_decode_tq1_0, sonde_decode_tq2_0;
 

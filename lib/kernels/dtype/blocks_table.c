@@ -64,6 +64,58 @@ void sonde_decode_mxfp4(const void *src, float *dst, int64_t n)
     }
 }
 
+/* The same with scales apart and byte b holding elements 2b and 2b + 1 (GPT-OSS in safetensors). */
+void sonde_decode_mxfp4_apart(const uint8_t *blocks, const uint8_t *scales, float *dst, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 32, blocks += 16, scales++, dst += 32) {
+        float scale = half_scale(*scales);
+        for (int j = 0; j < 16; j++) {
+            dst[2 * j] = scale * fp4_values[blocks[j] & 15];
+            dst[2 * j + 1] = scale * fp4_values[blocks[j] >> 4];
+        }
+    }
+}
+
+/* ---- eight-bit floats ------------------------------------------------------------------------------ */
+
+static float float_of(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* 1 sign, 4 exponent (bias 7), 3 fraction; 0x7F is NaN, no infinity. */
+void sonde_decode_f8_e4m3(const void *src, float *dst, int64_t n)
+{
+    const uint8_t *bytes = src;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t magnitude = bytes[i] & 0x7Fu, sign = (uint32_t)(bytes[i] & 0x80u) << 24;
+        float value = magnitude < 8 ? (float)magnitude * 0x1p-9f
+                                    : float_of((magnitude << 20) + (120u << 23));
+        if (magnitude == 0x7F) value = float_of(0x7FC00000u);
+        dst[i] = sign ? -value : value;
+    }
+}
+
+/* 1 sign, 5 exponent (bias 15), 2 fraction: the upper byte of an f16. */
+void sonde_decode_f8_e5m2(const void *src, float *dst, int64_t n)
+{
+    const uint8_t *bytes = src;
+    for (int64_t i = 0; i < n; i++) dst[i] = sonde_f16_to_f32((uint16_t)(bytes[i] << 8));
+}
+
+/* 2^(e - 127); 0xFF is NaN. */
+void sonde_decode_f8_e8m0(const void *src, float *dst, int64_t n)
+{
+    const uint8_t *bytes = src;
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = float_of(bytes[i] == 0xFF ? 0x7FC00000u
+                                           : bytes[i] == 0 ? 0x00400000u : (uint32_t)bytes[i] << 23);
+}
+
+/* ---- ternary --------------------------------------------------------------------------------------- */
+
 /* Five base-3 digits a byte, stored as a fraction of 256: digit k of `width` bytes is
  * ((byte * 3^k mod 256) * 3) / 256, minus 1. */
 static float *ternary_digits(const uint8_t *bytes, int width, int digits, float d, float *dst)

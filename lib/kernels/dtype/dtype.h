@@ -35,9 +35,22 @@ typedef struct sonde_matrix_source {
     int64_t unpermute;   /* nonzero: rows per head d; output row j*d/2+i of a head is stored row
                             2i+j (GGUF `llama` q and k back to Hugging Face order); applied before
                             first_row, take and stride */
+    /* Scales that are stored apart, or NULL: element (r, c) of the stored matrix is multiplied by
+     * scales[r / scale_rows][c / scale_cols], one rounding. MXFP4 with scales: blocks of 16 bytes
+     * whose byte b holds elements 2b (low nibble) and 2b + 1, one scale byte for each; never
+     * transposed. */
+    const void *scales;
+    sonde_dtype scale_dtype;
+    int64_t scale_rows, scale_cols, stored_scale_cols; /* elements a scale covers; scales in a row */
 } sonde_matrix_source;
 
-/* Writes output feature r (cols fp32 values) to dst. */
+#define SONDE_MATRIX_SLICE 256 /* a multiple of every block */
+
+/* Writes output feature r (cols fp32 values) to dst. [any thread] */
 void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst);
+/* Writes input features [begin, begin + n) of output feature r to dst; begin and n are multiples of
+ * the dtype's block. */
+void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t begin, int64_t n,
+                        float *dst);
 
 #endif

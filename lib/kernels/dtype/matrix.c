@@ -1,5 +1,5 @@
 /* matrix.c - rows of a weight matrix as the product wants them, from how the file stores them. */
-#include "dtype.h"
+#include "blocks.h"
 
 #include <string.h>
 
@@ -15,59 +15,96 @@ static int64_t stored_row(const sonde_matrix_source *source, int64_t r)
     return source->first_row + r / source->take * source->stride + r % source->take;
 }
 
-/* The column `index` of a [count, stride] matrix, one element a row. */
-static void column_f32(const uint8_t *bytes, int64_t index, int64_t stride, float *dst, int64_t n)
+static const uint8_t *block_at(const sonde_matrix_source *s, int64_t element)
 {
-    for (int64_t c = 0; c < n; c++) memcpy(&dst[c], bytes + 4 * (c * stride + index), 4);
+    int64_t block = sonde_dtype_block_elements(s->dtype), size = sonde_dtype_block_bytes(s->dtype);
+    return (const uint8_t *)s->data + element / block * size;
 }
 
-static void column_16(const uint8_t *bytes, int64_t index, int64_t stride, float *dst, int64_t n,
+static float scale_at(const sonde_matrix_source *s, int64_t row, int64_t column)
+{
+    int64_t at = row / s->scale_rows * s->stored_scale_cols + column / s->scale_cols;
+    const uint8_t *bytes = s->scales;
+    float scale;
+    sonde_decode_f32(s->scale_dtype, bytes + sonde_dtype_bytes(s->scale_dtype, at), &scale, 1);
+    return scale;
+}
+
+/* ---- stored columns: one element of every stored row --------------------------------------------- */
+
+static void column_f32(const uint8_t *bytes, int64_t stride, float *dst, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++) memcpy(&dst[c], bytes + 4 * c * stride, 4);
+}
+
+static void column_16(const uint8_t *bytes, int64_t stride, float *dst, int64_t n,
                       float (*decode)(uint16_t))
 {
     for (int64_t c = 0; c < n; c++) {
         uint16_t bits;
-        memcpy(&bits, bytes + 2 * (c * stride + index), 2);
+        memcpy(&bits, bytes + 2 * c * stride, 2);
         dst[c] = decode(bits);
     }
 }
 
 #define MAX_BLOCK 256 /* the longest block of any dtype, in elements */
 
-static void column_blocks(sonde_dtype dtype, const uint8_t *bytes, int64_t index, int64_t stride,
-                          float *dst, int64_t n)
+static void column_blocks(const sonde_matrix_source *s, int64_t column, int64_t begin, float *dst,
+                          int64_t n)
 {
-    int64_t block = sonde_dtype_block_elements(dtype), size = sonde_dtype_block_bytes(dtype);
+    int64_t block = sonde_dtype_block_elements(s->dtype);
     float values[MAX_BLOCK];
     for (int64_t c = 0; c < n; c++) {
-        int64_t element = c * stride + index;
-        sonde_decode_f32(dtype, bytes + element / block * size, values, block);
+        int64_t element = (begin + c) * s->stored_cols + column;
+        sonde_decode_f32(s->dtype, block_at(s, element), values, block);
         dst[c] = values[element % block];
+        if (s->scales) dst[c] *= scale_at(s, begin + c, column);
     }
 }
 
-static void matrix_column(const sonde_matrix_source *s, int64_t column, float *dst)
+static void matrix_column(const sonde_matrix_source *s, int64_t column, int64_t begin, int64_t n,
+                          float *dst)
 {
-    switch (s->dtype) {
-    case SONDE_DTYPE_F32: column_f32(s->data, column, s->stored_cols, dst, s->cols); return;
-    case SONDE_DTYPE_F16:
-        column_16(s->data, column, s->stored_cols, dst, s->cols, sonde_f16_to_f32);
-        return;
-    case SONDE_DTYPE_BF16:
-        column_16(s->data, column, s->stored_cols, dst, s->cols, sonde_bf16_to_f32);
-        return;
-    default: column_blocks(s->dtype, s->data, column, s->stored_cols, dst, s->cols); return;
+    int64_t element = begin * s->stored_cols + column;
+    if (s->dtype == SONDE_DTYPE_F32 && !s->scales)
+        column_f32(block_at(s, element), s->stored_cols, dst, n);
+    else if (s->dtype == SONDE_DTYPE_F16 && !s->scales)
+        column_16(block_at(s, element), s->stored_cols, dst, n, sonde_f16_to_f32);
+    else if (s->dtype == SONDE_DTYPE_BF16 && !s->scales)
+        column_16(block_at(s, element), s->stored_cols, dst, n, sonde_bf16_to_f32);
+    else
+        column_blocks(s, column, begin, dst, n);
+}
+
+/* ---- stored rows ----------------------------------------------------------------------------------- */
+
+/* One multiplication for each element, as the files' own software does. */
+static void multiply_scales(const sonde_matrix_source *s, int64_t row, int64_t begin, int64_t n,
+                            float *dst)
+{
+    for (int64_t c = begin; c < begin + n;) {
+        int64_t end = SONDE_MIN((c / s->scale_cols + 1) * s->scale_cols, begin + n);
+        float scale = scale_at(s, row, c);
+        for (; c < end; c++) dst[c - begin] *= scale;
+    }
+}
+
+void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t begin, int64_t n,
+                        float *dst)
+{
+    int64_t row = stored_row(source, r), at = row * source->stored_cols + begin;
+    if (source->transposed) {
+        matrix_column(source, row, begin, n, dst);
+    } else if (source->scales && source->dtype == SONDE_DTYPE_MXFP4) {
+        sonde_decode_mxfp4_apart((const uint8_t *)source->data + at / 2,
+                                 (const uint8_t *)source->scales + at / 32, dst, n);
+    } else {
+        sonde_decode_f32(source->dtype, block_at(source, at), dst, n);
+        if (source->scales) multiply_scales(source, row, begin, n, dst);
     }
 }
 
 void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst)
 {
-    int64_t row = stored_row(source, r);
-    if (source->transposed) {
-        matrix_column(source, row, dst);
-        return;
-    }
-    const uint8_t *bytes = source->data;
-    int64_t block = sonde_dtype_block_elements(source->dtype);
-    int64_t row_bytes = source->stored_cols / block * sonde_dtype_block_bytes(source->dtype);
-    sonde_decode_f32(source->dtype, bytes + row * row_bytes, dst, source->cols);
+    sonde_matrix_slice(source, r, 0, source->cols, dst);
 }

@@ -14,39 +14,53 @@ static float weight_at(const sonde_packed *w, int64_t panel, int64_t k, int64_t 
     return w->dtype == SONDE_DTYPE_BF16 ? sonde_bf16_to_f32(bits) : sonde_f16_to_f32(bits);
 }
 
-static float dot(const sonde_packed *w, int64_t panel, int64_t lane, const float *x)
+/* Row n of W as fp32: of a mapped matrix decoded into `row`, else gathered there from its panel. */
+static void widen_row(const sonde_packed *w, int64_t panel, int64_t lane, float *row)
+{
+    if (w->mapped) {
+        sonde_matrix_row(&w->source, panel * SONDE_PANEL + lane, row);
+        return;
+    }
+    for (int64_t k = 0; k < w->cols; k++) row[k] = weight_at(w, panel, k, lane);
+}
+
+static float dot(const float *w, const float *x, int64_t cols)
 {
     float total = 0.0f;
-    for (int64_t block = 0; block < sonde_linear_blocks(w->cols); block++) {
-        int64_t end = sonde_linear_block_begin(w->cols, block + 1);
+    for (int64_t block = 0; block < sonde_linear_blocks(cols); block++) {
+        int64_t end = sonde_linear_block_begin(cols, block + 1);
         float sum = 0.0f;
-        for (int64_t k = sonde_linear_block_begin(w->cols, block); k < end; k++)
-            sum = fmaf(x[k], weight_at(w, panel, k, lane), sum);
+        for (int64_t k = sonde_linear_block_begin(cols, block); k < end; k++)
+            sum = fmaf(x[k], w[k], sum);
         total = block == 0 ? sum : total + sum;
     }
     return total;
 }
 
-static void one_row(const sonde_linear_args *args, const sonde_linear_unit *u, int64_t m)
+/* Output n of the rows of a unit. */
+static void one_output(const sonde_linear_args *args, const sonde_linear_unit *u, int64_t n,
+                       const float *row)
 {
     const sonde_linear_part *p = u->part;
-    const float *x = (const float *)args->x + (args->x_rows ? args->x_rows[m] : m) * args->x_stride;
-    float *y = (float *)p->y + m * p->y_stride;
-    for (int64_t lane = 0; lane < SONDE_PANEL; lane++) {
-        int64_t n = u->panel * SONDE_PANEL + lane;
-        if (n >= p->weight->rows) break;
-        float value = dot(p->weight, u->panel, lane, x);
+    for (int64_t m = u->first_row; m < u->first_row + u->n_rows; m++) {
+        int64_t from = args->x_rows ? args->x_rows[m] : m;
+        float value = dot(row, (const float *)args->x + from * args->x_stride, p->weight->cols);
         if (p->bias) value = value + ((const float *)p->bias)[n];
         if (p->residual) value = ((const float *)p->residual)[m * p->residual_stride + n] + value;
-        y[n] = value;
+        ((float *)p->y)[m * p->y_stride + n] = value;
     }
 }
 
 void sonde_linear_scalar(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch)
 {
-    (void)scratch;
     for (int64_t unit = begin; unit < end; unit++) {
         sonde_linear_unit u = sonde_linear_unit_at(args, unit);
-        for (int64_t m = u.first_row; m < u.first_row + u.n_rows; m++) one_row(args, &u, m);
+        const sonde_packed *w = u.part->weight;
+        for (int64_t lane = 0; lane < SONDE_PANEL; lane++) {
+            int64_t n = u.panel * SONDE_PANEL + lane;
+            if (n >= w->rows) break;
+            widen_row(w, u.panel, lane, scratch);
+            one_output(args, &u, n, scratch);
+        }
     }
 }

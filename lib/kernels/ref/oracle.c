@@ -36,40 +36,56 @@ static int64_t oracle_linear_units(const sonde_linear_args *args)
     return args->m;
 }
 
+/* A row of W as doubles, and as the floats of a mapped one. */
 static size_t oracle_linear_scratch(const sonde_linear_args *args)
 {
-    (void)args;
-    return 0;
+    return (size_t)args->parts[0].weight->cols * (sizeof(double) + sizeof(float));
 }
 
-static void oracle_part(const sonde_linear_part *p, const double *x, int64_t m)
+static const double *oracle_row(const sonde_packed *w, int64_t n, double *scratch)
 {
-    double *y = (double *)p->y + m * p->y_stride;
-    for (int64_t n = 0; n < p->weight->rows; n++) {
-        const double *w = (const double *)p->weight->data + n * p->weight->cols;
-        double sum = 0.0;
-        for (int64_t k = 0; k < p->weight->cols; k++) sum += x[k] * w[k];
-        if (p->bias) sum += ((const double *)p->bias)[n];
-        if (p->residual) sum += ((const double *)p->residual)[m * p->residual_stride + n];
-        y[n] = sum;
-    }
+    if (!w->mapped) return (const double *)w->data + n * w->cols;
+    float *stored = (float *)(void *)(scratch + w->cols);
+    sonde_matrix_row(&w->source, n, stored);
+    for (int64_t k = 0; k < w->cols; k++) scratch[k] = (double)stored[k];
+    return scratch;
+}
+
+static void oracle_output(const sonde_linear_part *p, const double *w, int64_t n, const double *x,
+                          int64_t m)
+{
+    double sum = 0.0;
+    for (int64_t k = 0; k < p->weight->cols; k++) sum += x[k] * w[k];
+    if (p->bias) sum += ((const double *)p->bias)[n];
+    if (p->residual) sum += ((const double *)p->residual)[m * p->residual_stride + n];
+    ((double *)p->y)[m * p->y_stride + n] = sum;
 }
 
 static void oracle_linear(const sonde_linear_args *a, int64_t begin, int64_t end, void *scratch)
 {
-    (void)scratch;
-    for (int64_t m = begin; m < end; m++)
-        for (int32_t i = 0; i < a->n_parts; i++)
-            oracle_part(&a->parts[i],
-                        (const double *)a->x + (a->x_rows ? a->x_rows[m] : m) * a->x_stride, m);
+    for (int32_t i = 0; i < a->n_parts; i++)
+        for (int64_t n = 0; n < a->parts[i].weight->rows; n++) {
+            const double *w = oracle_row(a->parts[i].weight, n, scratch);
+            for (int64_t m = begin; m < end; m++)
+                oracle_output(&a->parts[i], w, n,
+                              (const double *)a->x + (a->x_rows ? a->x_rows[m] : m) * a->x_stride, m);
+        }
 }
 
 static void oracle_embed(const sonde_embed_args *a, int64_t begin, int64_t end)
 {
-    for (int64_t m = begin; m < end; m++)
-        memcpy((double *)a->y + m * a->y_stride,
-               (const double *)a->weight->data + a->ids[m] * a->weight->cols,
-               (size_t)a->weight->cols * sizeof(double));
+    const sonde_packed *w = a->weight;
+    for (int64_t m = begin; m < end; m++) {
+        double *y = (double *)a->y + m * a->y_stride;
+        for (int64_t k = 0; k < w->cols; k += SONDE_MATRIX_SLICE) {
+            int64_t n = SONDE_MIN(SONDE_MATRIX_SLICE, w->cols - k);
+            float stored[SONDE_MATRIX_SLICE];
+            if (w->mapped) sonde_matrix_slice(&w->source, a->ids[m], k, n, stored);
+            for (int64_t i = 0; i < n; i++)
+                y[k + i] = w->mapped ? (double)stored[i]
+                                     : ((const double *)w->data)[a->ids[m] * w->cols + k + i];
+        }
+    }
 }
 
 static void oracle_norm_group(const sonde_norm_args *a, const double *x, double *y, double *scale,
