@@ -128,6 +128,18 @@ typedef struct sonde_map_args {
     double c, d;
 } sonde_map_args;
 
+/* y = head by head the dims of one operand, then those of another: copies. */
+typedef struct sonde_join_part {
+    const void *x;
+    int64_t x_stride, head_stride; /* head_stride 0: the same dims for every head */
+    int64_t dims;
+} sonde_join_part;
+typedef struct sonde_join_args {
+    sonde_join_part part[2];
+    void *y; /* [m, n_heads, dims of both] */
+    int64_t y_stride, m, n_heads;
+} sonde_join_args;
+
 /* Labels of rows from raw logits at temperature 1: log p(token), entropy (nats), rank (0: the
  * largest; ties count lower ids first). */
 typedef struct sonde_label_args {
@@ -184,6 +196,11 @@ typedef struct sonde_attend_args {
     sonde_mask_kind mask;
     int64_t window;
     const void *sinks; /* real [n_heads] or NULL */
+    /* ALiBi, behind the product with scale and before the soft-cap; slopes [n_heads] or NULL. With
+     * key position t and query position p, in fp32: KEY s = fma(slope, t, s); RELATIVE
+     * s = fma(slope, t - p, s); ROUNDED s = fma(scale, bf16(bf16(slope) * bf16(t)), s). */
+    const double *slopes;
+    sonde_alibi_kind alibi;
     /* Phases run, consecutive bits. When they do not begin with SCORES the input is read from the
      * ragged buffer; when they do not end with VALUES the result is left there. A non-NULL ragged
      * buffer is always written by the phase that makes it. */
@@ -225,6 +242,7 @@ typedef struct sonde_backend {
     void (*norm)(const sonde_norm_args *args, int64_t begin, int64_t end);
     void (*rope)(const sonde_rope_args *args, int64_t begin, int64_t end);
     void (*map)(const sonde_map_args *args, int64_t begin, int64_t end);
+    void (*join)(const sonde_join_args *args, int64_t begin, int64_t end);
     void (*label)(const sonde_label_args *args, int64_t begin, int64_t end);
 
     int64_t (*cache_units)(const sonde_cache_args *args);

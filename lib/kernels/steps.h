@@ -18,6 +18,7 @@ extern const sonde_backend sonde_backend_cpu_avx512, sonde_backend_blas_avx512;
 int64_t sonde_cache_units(const sonde_cache_args *args);
 int64_t sonde_attend_units(const sonde_attend_args *args);
 size_t sonde_attend_scratch(const sonde_attend_args *args);
+void sonde_join_rows(const sonde_join_args *args, int64_t begin, int64_t end);
 void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,
                       double attention_scaling, void *cos, void *sin);
 
@@ -29,16 +30,18 @@ static inline int64_t sonde_attend_stride(int64_t n)
 {
     return ((n + SONDE_PAGE_POSITIONS - 1) & ~(int64_t)(SONDE_PAGE_POSITIONS - 1)) + 16;
 }
-/* Unit -> span, first row within it, number of rows, KV head. */
+/* Unit -> span, first row within it, number of rows, and the heads: several rows with all heads of
+ * a KV head's group, or one row with a part of a group too large for a tile. */
 typedef struct sonde_attend_unit {
     const sonde_span *span;
-    int64_t first, n_rows, kv_head;
+    int64_t first, n_rows, kv_head, first_head, n_heads;
 } sonde_attend_unit;
 sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t unit);
 
 /* The tables of a level, for the end of its file. */
 #define SONDE_STEP_SLOTS                                                                           \
-    .real_bytes = sizeof(float), .norm = norm, .rope = rope, .map = map, .label = label,           \
+    .real_bytes = sizeof(float), .norm = norm, .rope = rope, .map = map, .join = sonde_join_rows,  \
+    .label = label,                                                                                \
     .cache_units = sonde_cache_units, .cache = cache, .attend_units = sonde_attend_units,          \
     .attend_scratch = sonde_attend_scratch, .attend = attend, .rope_entry = sonde_rope_entry
 #define SONDE_CPU_TABLE(level_name)                                                                \

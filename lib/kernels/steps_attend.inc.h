@@ -2,7 +2,7 @@
  * steps_attend.inc.h - the KV cache and attention (kernels.md 4), included once per level.
  *
  * A unit is some query rows of one sequence and one KV head: with the heads of its group up to
- * twelve queries (more heads than that take turns), which share every key and value that is loaded.
+ * twelve queries (a larger group is cut into units), which share every key and value that is loaded.
  * Scores page by page (each an fma chain over head_dim), exact maximum, e and its 16-lane sum (lane
  * = absolute position mod 16), p = e (1 / l), then z: chains over the visible keys of each 256-key
  * block counted from position 0, block sums added in order. Keys that a query does not see may be
@@ -152,12 +152,35 @@ SONDE_INLINE void dot_all(const tile *t, const sonde_dtype dtype)
         FOR_QUERIES(SONDE_MIN(TILE, t->n - first), dot_tile, t, first)
 }
 
+static float rounded_bf16(float x)
+{
+    return sonde_bf16_to_f32(sonde_f32_to_bf16(x));
+}
+
+/* s = fma(u, v, s) with u and v as sonde_attend_args says. */
+static void add_alibi(const tile *t, int64_t query)
+{
+    const sonde_attend_args *a = t->args;
+    float slope = (float)a->slopes[t->head[query]], scale = (float)a->scale;
+    float *s = t->scores + query * t->stride;
+    int64_t lo = t->lo[query], hi = t->hi[query];
+    int64_t from = a->alibi == SONDE_ALIBI_RELATIVE ? hi - 1 : 0;
+    if (a->alibi == SONDE_ALIBI_ROUNDED) {
+        slope = rounded_bf16(slope);
+        for (int64_t key = lo; key < hi; key++)
+            s[key] = fmaf(scale, rounded_bf16(slope * rounded_bf16((float)key)), s[key]);
+        return;
+    }
+    for (int64_t key = lo; key < hi; key++) s[key] = fmaf(slope, (float)(key - from), s[key]);
+}
+
 static void compute_scores(const tile *t)
 {
     sonde_dtype dtype = t->args->layout.dtype;
     if (dtype == SONDE_DTYPE_F32) dot_all(t, SONDE_DTYPE_F32);
     else if (dtype == SONDE_DTYPE_BF16) dot_all(t, SONDE_DTYPE_BF16);
     else dot_all(t, SONDE_DTYPE_F16);
+    for (int64_t r = 0; t->args->slopes && r < t->n; r++) add_alibi(t, r);
     float cap = (float)t->args->softcap;
     for (int64_t r = 0; cap != 0.0f && r < t->n; r++) {
         float *s = t->scores + r * t->stride;
@@ -343,17 +366,16 @@ static void run_phases(const tile *t)
     if (a->phases & SONDE_ATTEND_VALUES) compute_values(t);
 }
 
-/* Queries [begin, end) of a unit: its rows in order, each with all heads of the group. */
+/* Queries [begin, end) of a unit: its rows in order, each with all heads of the unit. */
 static tile tile_of(const sonde_attend_args *a, const sonde_attend_unit *u, int64_t begin,
                     int64_t end, float *scratch)
 {
-    int64_t group = a->n_heads / a->layout.n_kv_heads;
     tile t = {.args = a, .span = u->span, .kv_head = u->kv_head, .n = end - begin,
               .min_lo = INT64_MAX};
     for (int64_t r = 0; r < t.n; r++) {
-        int64_t row = u->first + (begin + r) / group, position = u->span->position + row;
+        int64_t row = u->first + (begin + r) / u->n_heads, position = u->span->position + row;
         t.row[r] = u->span->row + row;
-        t.head[r] = u->kv_head * group + (begin + r) % group;
+        t.head[r] = u->first_head + (begin + r) % u->n_heads;
         t.q[r] = (const float *)a->q + t.row[r] * a->q_stride + t.head[r] * a->layout.head_dim;
         t.lo[r] = sonde_first_visible(a->mask, a->window, position);
         t.hi[r] = position + 1;
@@ -370,7 +392,7 @@ static void attend(const sonde_attend_args *a, int64_t begin, int64_t end, void 
 {
     for (int64_t unit = begin; unit < end; unit++) {
         sonde_attend_unit u = sonde_attend_unit_at(a, unit);
-        int64_t queries = u.n_rows * (a->n_heads / a->layout.n_kv_heads);
+        int64_t queries = u.n_rows * u.n_heads;
         for (int64_t first = 0; first < queries; first += QUERIES) {
             tile t = tile_of(a, &u, first, SONDE_MIN(queries, first + QUERIES), scratch);
             run_phases(&t);

@@ -16,7 +16,9 @@ const sonde_bound *sonde_model_bound(const sonde_model *model, sonde_role role, 
 void sonde_model_unbind(sonde_model *model)
 {
     for (int64_t i = 0; i < model->n_bound; i++) {
-        sonde_free(model->bound[i].matrix.data);
+        for (int64_t j = 0; j < model->bound[i].n_matrices; j++)
+            sonde_free(model->bound[i].matrices[j].data);
+        sonde_free(model->bound[i].matrices);
         sonde_free(model->bound[i].vector);
     }
     sonde_free(model->bound);
@@ -105,6 +107,23 @@ static sonde_status find_tensor(const sonde_model *model, sonde_role role, int64
 
 /* ---- matrices ------------------------------------------------------------------------------------------ */
 
+static sonde_status new_matrices(sonde_bound *bound, const sonde_tensor *t, int64_t n,
+                                 sonde_error *err)
+{
+    bound->tensor = t;
+    bound->matrices = sonde_alloc((size_t)n, sizeof *bound->matrices);
+    if (!bound->matrices) return sonde_no_memory(err, t->name, (size_t)n * sizeof *bound->matrices);
+    bound->n_matrices = n;
+    return SONDE_OK;
+}
+
+static void set_matrix(const sonde_model *model, sonde_packed *m, const sonde_matrix_source *source)
+{
+    *m = (sonde_packed){.dtype = model->backend->packed_dtype(source->dtype), .rows = source->rows,
+                        .cols = source->cols, .source = *source};
+    m->bytes = model->backend->packed_bytes(m->dtype, m->rows, m->cols);
+}
+
 static sonde_status bind_matrix(sonde_model *model, sonde_bound *bound, int64_t rows, int64_t cols,
                                 sonde_error *err)
 {
@@ -124,13 +143,61 @@ static sonde_status bind_matrix(sonde_model *model, sonde_bound *bound, int64_t 
                                   .stored_cols = t->shape[1], .first_row = slice.first,
                                   .take = slice.take, .stride = slice.stride,
                                   .transposed = transposed, .unpermute = slice.unpermute_gguf};
-    bound->is_matrix = true;
     model->n_parameters += rows * cols;
-    bound->tensor = t;
-    sonde_packed *m = &bound->matrix;
-    *m = (sonde_packed){.dtype = model->backend->packed_dtype(t->dtype), .rows = rows, .cols = cols,
-                        .source = source};
-    m->bytes = model->backend->packed_bytes(m->dtype, rows, cols);
+    SONDE_TRY(new_matrices(bound, t, 1, err));
+    set_matrix(model, &bound->matrices[0], &source);
+    return SONDE_OK;
+}
+
+/* ---- a matrix for each head ---------------------------------------------------------------------------- */
+
+typedef struct head_shape {
+    int64_t n_heads, width, in; /* W[h] is [width, in] */
+    bool transposed;            /* stored as [in, width] */
+    int64_t stride, first;      /* stored rows from one head to the next; of the first head's first */
+} head_shape;
+
+static sonde_status head_shape_of(const sonde_tensor *t, uint32_t flags, const sonde_role_rows *slice,
+                                  head_shape *shape, sonde_error *err)
+{
+    shape->transposed = slice->transpose_heads || (flags & SONDE_WEIGHT_TRANSPOSED) != 0;
+    int64_t taken = shape->transposed ? shape->in : shape->width;
+    int64_t cols = shape->transposed ? shape->width : shape->in;
+    shape->stride = slice->take > 0 ? slice->stride : taken;
+    shape->first = slice->first;
+    int64_t rows = shape->n_heads * shape->stride;
+    bool flat = t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols;
+    bool stacked = t->n_dims == 3 && t->shape[0] == shape->n_heads && t->shape[1] == shape->stride &&
+                   t->shape[2] == cols;
+    return flat || stacked ? SONDE_OK : wrong_shape(t, rows, cols, err);
+}
+
+/* Rows of one head: outputs, or, where they are stored transposed, inputs. */
+static sonde_matrix_source head_source(const sonde_tensor *t, const head_shape *shape, int64_t head)
+{
+    int64_t row = shape->first + head * shape->stride;
+    return (sonde_matrix_source){.dtype = t->dtype, .data = t->data, .rows = shape->width,
+                                 .cols = shape->in, .stored_cols = t->shape[t->n_dims - 1],
+                                 .first_row = shape->transposed ? 0 : row,
+                                 .first_input = shape->transposed ? row : 0,
+                                 .transposed = shape->transposed};
+}
+
+static sonde_status bind_heads(sonde_model *model, sonde_bound *bound, int64_t n_heads,
+                               int64_t width, int64_t in, sonde_error *err)
+{
+    const sonde_tensor *t;
+    uint32_t flags;
+    sonde_role_rows slice;
+    head_shape shape = {.n_heads = n_heads, .width = width, .in = in};
+    SONDE_TRY(find_tensor(model, bound->role, bound->layer, &t, &flags, &slice, err));
+    SONDE_TRY(head_shape_of(t, flags, &slice, &shape, err));
+    SONDE_TRY(new_matrices(bound, t, n_heads, err));
+    for (int64_t h = 0; h < n_heads; h++) {
+        sonde_matrix_source source = head_source(t, &shape, h);
+        set_matrix(model, &bound->matrices[h], &source);
+    }
+    if (!shape.transposed) model->n_parameters += n_heads * width * in;
     return SONDE_OK;
 }
 
@@ -166,25 +233,46 @@ static sonde_status bind_vector(sonde_model *model, sonde_bound *bound, int64_t 
     return SONDE_OK;
 }
 
-static sonde_status bind_role(sonde_model *model, sonde_role role, int64_t layer, int64_t rows,
-                              int64_t cols, sonde_error *err)
+/* A new entry, or NULL when the role is bound already (or none, or there is no memory). */
+static sonde_status new_bound(sonde_model *model, sonde_role role, int64_t layer, sonde_bound **out,
+                              sonde_error *err)
 {
+    *out = NULL;
     if (role == SONDE_ROLE_NONE) return SONDE_OK;
     if (is_global(role)) layer = SONDE_GLOBAL;
-    const sonde_bound *known = sonde_model_bound(model, role, layer);
-    if (known) return SONDE_OK;
+    if (sonde_model_bound(model, role, layer)) return SONDE_OK;
     if (!sonde_grow(&model->bound, &model->bound_capacity, (size_t)model->n_bound + 1,
                     sizeof *model->bound))
         return sonde_no_memory(err, "the table of weights", 4096);
-    sonde_bound *bound = &model->bound[model->n_bound++];
-    memset(bound, 0, sizeof *bound);
-    bound->role = role;
-    bound->layer = layer;
+    *out = &model->bound[model->n_bound++];
+    memset(*out, 0, sizeof **out);
+    (*out)->role = role;
+    (*out)->layer = layer;
+    return SONDE_OK;
+}
+
+static sonde_status bind_role(sonde_model *model, sonde_role role, int64_t layer,
+                              int64_t rows, int64_t cols, sonde_error *err)
+{
+    sonde_bound *bound;
+    SONDE_TRY(new_bound(model, role, layer, &bound, err));
+    if (!bound) return SONDE_OK;
     return cols > 0 ? bind_matrix(model, bound, rows, cols, err)
                     : bind_vector(model, bound, rows, err);
 }
 
-static sonde_status bind_step(sonde_model *model, const sonde_step *s, sonde_error *err)
+static sonde_status bind_heads_step(sonde_model *model, const sonde_step *s,
+                                    sonde_error *err)
+{
+    sonde_bound *bound;
+    int64_t n = s->u.heads.n_heads, width = model->recipe->buffers[s->out[0]].width / n;
+    SONDE_TRY(new_bound(model, s->weight, s->layer, &bound, err));
+    if (!bound) return SONDE_OK;
+    return bind_heads(model, bound, n, width, s->u.heads.part[0].dims, err);
+}
+
+static sonde_status bind_step(sonde_model *model, const sonde_step *s,
+                              sonde_error *err)
 {
     const sonde_recipe *r = model->recipe;
     int64_t out = s->out[0] >= 0 ? r->buffers[s->out[0]].width : 0;
@@ -200,6 +288,7 @@ static sonde_status bind_step(sonde_model *model, const sonde_step *s, sonde_err
     case SONDE_STEP_NORM:
         SONDE_TRY(bind_role(model, s->weight, s->layer, s->u.norm.group, 0, err));
         return bind_role(model, s->bias, s->layer, s->u.norm.group, 0, err);
+    case SONDE_STEP_HEADS: return bind_heads_step(model, s, err);
     case SONDE_STEP_ATTEND:
         return bind_role(model, s->weight, s->layer, s->u.attend.n_heads, 0, err);
     default: return SONDE_OK;

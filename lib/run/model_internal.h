@@ -11,14 +11,14 @@
 
 #include <pthread.h>
 
-/* A weight of the recipe: a packed matrix (LINEAR, EMBED) or a vector of reals. */
+/* A weight of the recipe: a matrix (LINEAR, EMBED), one for each head (HEADS), or a vector. */
 typedef struct sonde_bound {
     sonde_role role;
     int64_t layer;
-    bool is_matrix;
     bool rare; /* some rows use it only (an expert): the first to stay in the file */
-    const sonde_tensor *tensor; /* of a matrix */
-    sonde_packed matrix;
+    const sonde_tensor *tensor; /* of the matrices */
+    sonde_packed *matrices;     /* [n_matrices] */
+    int64_t n_matrices;         /* 0: a vector */
     void *vector; /* reals [length] */
     int64_t length;
 } sonde_bound;

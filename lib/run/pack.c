@@ -23,7 +23,8 @@ static uint64_t all_bytes(const sonde_model *model)
 {
     uint64_t sum = 0;
     for (int64_t i = 0; i < model->n_bound; i++)
-        if (model->bound[i].is_matrix) sum += model->bound[i].matrix.bytes;
+        for (int64_t j = 0; j < model->bound[i].n_matrices; j++)
+            sum += model->bound[i].matrices[j].bytes;
     return sum;
 }
 
@@ -35,9 +36,11 @@ static void choose(sonde_model *model)
     for (int rare = 0; rare < 2; rare++)
         for (int64_t i = 0; i < model->n_bound; i++) {
             sonde_bound *b = &model->bound[i];
-            if (!b->is_matrix || b->rare != (rare == 1)) continue;
-            b->matrix.mapped = !all && b->matrix.bytes > left;
-            if (!b->matrix.mapped) left -= b->matrix.bytes;
+            for (int64_t j = 0; j < b->n_matrices && b->rare == (rare == 1); j++) {
+                sonde_packed *m = &b->matrices[j];
+                m->mapped = !all && m->bytes > left;
+                if (!m->mapped) left -= m->bytes;
+            }
         }
 }
 
@@ -83,10 +86,12 @@ static sonde_status pack_all(sonde_model *model, packer *p, sonde_error *err)
     const sonde_tensor *last = NULL;
     for (int64_t i = 0; i < model->n_bound; i++) {
         sonde_bound *b = &model->bound[i];
-        if (!b->is_matrix || b->matrix.mapped) continue;
-        if (last != b->tensor) leave(last);
-        last = b->tensor;
-        SONDE_TRY(pack_matrix(p, &b->matrix, b->tensor->name, err));
+        for (int64_t j = 0; j < b->n_matrices; j++) {
+            if (b->matrices[j].mapped) continue;
+            if (last != b->tensor) leave(last);
+            last = b->tensor;
+            SONDE_TRY(pack_matrix(p, &b->matrices[j], b->tensor->name, err));
+        }
     }
     leave(last);
     return SONDE_OK;
@@ -110,22 +115,25 @@ static sonde_weight_kept *kept_group(sonde_model *model, const sonde_packed *m)
     return &model->kept[model->n_kept++];
 }
 
+static void count_matrix(sonde_model *model, const sonde_packed *m)
+{
+    sonde_weight_kept *group = kept_group(model, m);
+    uint64_t stored = sonde_dtype_bytes(m->source.dtype, m->rows * m->cols);
+    group->n_matrices++;
+    group->stored_bytes += stored;
+    if (m->mapped) {
+        model->mapped_bytes += stored;
+        return;
+    }
+    group->kept_bytes += m->bytes;
+    model->packed_bytes += m->bytes;
+}
+
 static void count(sonde_model *model)
 {
-    for (int64_t i = 0; i < model->n_bound; i++) {
-        const sonde_packed *m = &model->bound[i].matrix;
-        if (!model->bound[i].is_matrix) continue;
-        sonde_weight_kept *group = kept_group(model, m);
-        uint64_t stored = sonde_dtype_bytes(m->source.dtype, m->rows * m->cols);
-        group->n_matrices++;
-        group->stored_bytes += stored;
-        if (m->mapped) {
-            model->mapped_bytes += stored;
-            continue;
-        }
-        group->kept_bytes += m->bytes;
-        model->packed_bytes += m->bytes;
-    }
+    for (int64_t i = 0; i < model->n_bound; i++)
+        for (int64_t j = 0; j < model->bound[i].n_matrices; j++)
+            count_matrix(model, &model->bound[i].matrices[j]);
 }
 
 /* "q4_k widened to f32, 3.1 GB read from the file" */

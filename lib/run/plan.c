@@ -192,7 +192,7 @@ static void resolve_op(const planner *p, sonde_op *op)
         const sonde_step *s = op->steps[i];
         const sonde_bound *weight = bound_of(p, s->weight, s->layer);
         const sonde_bound *bias = bound_of(p, s->bias, s->layer);
-        if (weight && weight->is_matrix) op->matrix[i] = &weight->matrix;
+        if (weight && weight->n_matrices > 0) op->matrix[i] = weight->matrices;
         if (weight && i == 0) op->weight = weight->vector;
         if (bias) op->bias[i] = bias->vector;
         if (s->kind == SONDE_STEP_CACHE || s->kind == SONDE_STEP_ATTEND)
@@ -288,7 +288,13 @@ static void build_ops(planner *p)
     }
     for (int64_t i = p->plan->narrow_op + 1; i < p->plan->n_ops; i++)
         if (p->plan->ops[i].kind == SONDE_OP_HOOK) p->plan->points_after_narrow = true;
-    for (int64_t i = 0; i < p->plan->n_ops; i++) resolve_op(p, &p->plan->ops[i]);
+    for (int64_t i = 0; i < p->plan->n_ops; i++) {
+        sonde_op *op = &p->plan->ops[i];
+        resolve_op(p, op);
+        if (op->kind == SONDE_OP_HEADS)
+            p->plan->most_products =
+                SONDE_MAX(p->plan->most_products, op->steps[0]->u.heads.n_heads);
+    }
 }
 
 /* ---- batch size --------------------------------------------------------------------------------------- */

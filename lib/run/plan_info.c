@@ -24,6 +24,9 @@ static void add_flops(const sonde_plan *plan, const sonde_step *s, sonde_plan_in
     const sonde_attend_spec *a = &s->u.attend;
     if (s->kind == SONDE_STEP_ATTEND)
         info->flops_per_key += 2.0 * (double)(a->n_heads * (a->head_dim + a->value_dim));
+    if (s->kind == SONDE_STEP_HEADS)
+        info->flops_per_row +=
+            2.0 * (double)buffers[s->out[0]].width * (double)s->u.heads.part[0].dims;
     if (s->kind != SONDE_STEP_LINEAR) return;
     double flops = 2.0 * (double)buffers[s->in[0]].width * (double)buffers[s->out[0]].width;
     *(s->logits ? &info->flops_of_logits : &info->flops_per_row) += flops;
@@ -58,6 +61,7 @@ uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads)
     uint64_t bytes = plan->arena_bytes + plan->ragged_bytes;
     bytes += (uint64_t)threads * scratch_bytes(plan);
     bytes += (uint64_t)plan->convert_elements * sizeof(float);
+    bytes += (uint64_t)plan->most_products * (sizeof(sonde_linear_args) + sizeof(int64_t));
     return bytes + (uint64_t)plan->batch_rows * 64;
 }
 

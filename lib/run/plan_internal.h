@@ -32,7 +32,7 @@ typedef struct sonde_op {
     sonde_op_kind kind;
     int32_t n_steps;
     const sonde_step *steps[SONDE_LINEAR_PARTS];
-    const sonde_packed *matrix[SONDE_LINEAR_PARTS]; /* LINEAR, EMBED */
+    const sonde_packed *matrix[SONDE_LINEAR_PARTS]; /* LINEAR, EMBED; HEADS: one for each head */
     const void *weight;                             /* NORM, ATTEND (sinks): reals, or NULL */
     const void *bias[SONDE_LINEAR_PARTS];           /* LINEAR, NORM: reals, or NULL */
     const sonde_attend_spec *attend;                /* CACHE, ATTEND */
@@ -72,6 +72,7 @@ struct sonde_plan {
     uint64_t rope_bytes;
     size_t *kv_offset;  /* [n_layers] of a layer's page in a block; SIZE_MAX: no cache */
     size_t kv_block_bytes;
+    int64_t most_products;    /* of one step that is many of them */
     int64_t convert_elements; /* floats of the tap's conversion buffer (oracle) */
 };
 

@@ -261,6 +261,8 @@ void sonde_recipe_destroy(sonde_recipe **recipe)
     sonde_recipe *r = *recipe;
     if (!r) return;
     for (int64_t i = 0; i < r->n_hooks; i++) sonde_free(r->hooks[i].name);
+    for (int64_t i = 0; i < r->n_slopes; i++) sonde_free(r->slopes[i]);
+    sonde_free(r->slopes);
     sonde_free(r->hooks);
     sonde_free(r->steps);
     sonde_free(r->buffers);

@@ -102,6 +102,9 @@ struct sonde_recipe {
     sonde_rope_spec *ropes;
     int64_t n_ropes;
     size_t rope_capacity;
+    double **slopes; /* tables of ALiBi slopes */
+    int64_t n_slopes;
+    size_t slopes_capacity;
     sonde_role_rows rows[SONDE_ROLE_COUNT];
     sonde_absent_entry absent[64];
     int64_t n_absent;

@@ -1,6 +1,7 @@
 /* recipe_steps.c - the steps of a recipe and its hooks. */
 #include "recipe_internal.h"
 
+#include "kernels/functions.h"
 #include "kernels/kernels.h"
 
 #include <string.h>
@@ -132,6 +133,32 @@ sonde_buf sonde_rope(sonde_recipe *r, int32_t table, sonde_buf x, int64_t n_head
     step->u.rope.head_dim = head_dim;
     step->u.rope.offset = offset;
     return out;
+}
+
+static void fill_slopes(double *slopes, int64_t n_heads, double max_bias)
+{
+    int64_t c = 1;
+    while (2 * c <= n_heads) c *= 2;
+    for (int64_t i = 0; i < n_heads; i++) {
+        double steps = i < c ? (double)(i + 1) : (double)(i - c) + 0.5;
+        slopes[i] = sonde_pow64(2.0, -max_bias * steps / (double)c);
+    }
+}
+
+const double *sonde_alibi_slopes(sonde_recipe *r, int64_t n_heads, double max_bias)
+{
+    if (!sonde_recipe_good(r)) return NULL;
+    double *slopes = sonde_alloc((size_t)n_heads, sizeof *slopes);
+    if (!slopes || !sonde_grow(&r->slopes, &r->slopes_capacity, (size_t)r->n_slopes + 1,
+                               sizeof *r->slopes)) {
+        sonde_free(slopes);
+        sonde_recipe_fail(r, SONDE_NO_MEMORY, "out of memory: slopes of %lld heads",
+                          (long long)n_heads);
+        return NULL;
+    }
+    fill_slopes(slopes, n_heads, max_bias);
+    r->slopes[r->n_slopes++] = slopes;
+    return slopes;
 }
 
 void sonde_cache(sonde_recipe *r, int64_t layer, sonde_buf k, sonde_buf v)

@@ -24,10 +24,14 @@ static sonde_status alloc_rows(sonde_run *run, sonde_error *err)
     run->logits_rows = sonde_alloc(rows, sizeof *run->logits_rows);
     run->item_logits = sonde_alloc(items, sizeof *run->item_logits);
     run->users = sonde_alloc(items, sizeof *run->users);
+    size_t products = (size_t)run->plan->most_products;
+    run->products.args = sonde_alloc(products, sizeof *run->products.args);
+    run->products.first_unit = sonde_alloc(products + 1, sizeof *run->products.first_unit);
     if (run->plan->options.want_labels) run->labels = sonde_alloc(rows, sizeof *run->labels);
     bool good = set->rows && set->origin && set->spans && set->span_item && set->taps &&
                 run->token_ids && run->position_ids && run->entries && run->factors && run->indptr &&
                 run->first_key && run->logits_rows && run->item_logits && run->users &&
+                run->products.args && run->products.first_unit &&
                 (run->labels || !run->plan->options.want_labels);
     return good ? SONDE_OK : sonde_no_memory(err, "the rows of a step", rows * 128);
 }
@@ -90,7 +94,8 @@ void sonde_run_destroy(sonde_run **out)
     void *blocks[] = {run->rope_cos, run->rope_sin, run->set.rows, run->set.origin, run->set.spans,
                       run->set.span_item, run->set.taps, run->token_ids, run->position_ids,
                       run->entries, run->factors, run->indptr, run->first_key, run->logits_rows,
-                      run->item_logits, run->users, run->labels, run->arena, run->ragged,
+                      run->item_logits, run->users, run->labels, run->products.args,
+                      run->products.first_unit, run->arena, run->ragged,
                       run->scratch, run->convert};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
     sonde_run_free_blocks(run);

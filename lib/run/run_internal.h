@@ -32,6 +32,13 @@ typedef struct sonde_row_set {
     int64_t n_taps;
 } sonde_row_set;
 
+/* Products of one step, whose units are one range for the threads. */
+typedef struct sonde_products {
+    sonde_linear_args *args; /* [plan->most_products] */
+    int64_t *first_unit;     /* [plan->most_products + 1] */
+    int64_t n;
+} sonde_products;
+
 struct sonde_run {
     const sonde_plan *plan;
     sonde_run_options options;
@@ -57,6 +64,7 @@ struct sonde_run {
     int32_t *item_logits;                        /* [batch_rows] item -> logits row, or -1 */
     sonde_row_labels *labels;                    /* [batch_rows] or NULL */
     void **users;                                /* [batch_rows] */
+    sonde_products products;
     uint64_t block_number;
     sonde_run_stats stats;
 };
@@ -70,8 +78,19 @@ sonde_status sonde_run_set_rows(sonde_run *run, sonde_error *err);
 void sonde_run_narrow(sonde_run *run);
 void sonde_run_set_logits(sonde_run *run);
 
-/* run_ops.c */
+/* run_ops.c: `sonde_run_call` gives units [0, units) of a call to the threads, each of which has
+ * scratch of at least what was last needed. */
 sonde_status sonde_run_op(sonde_run *run, const sonde_op *op, sonde_error *err);
 void *sonde_run_buffer(const sonde_run *run, sonde_buf buf);
+sonde_status sonde_run_need_scratch(sonde_run *run, size_t bytes, sonde_error *err);
+void sonde_run_call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t units);
+
+/* run_products.c: steps that are many products, one for each head. */
+sonde_status sonde_run_heads(sonde_run *run, const sonde_op *op, sonde_error *err);
+/* Runs run->products.args [0, n); products of no rows are left out. */
+sonde_status sonde_run_products(sonde_run *run, sonde_op_kind kind, sonde_error *err);
+/* Units [begin, end) of all of them together. */
+void sonde_product_units(const sonde_backend *backend, const sonde_products *products, int64_t begin,
+                         int64_t end, void *scratch);
 
 #endif

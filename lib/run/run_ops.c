@@ -45,12 +45,14 @@ static void run_units(void *context, int64_t begin, int64_t end, int thread)
     case SONDE_OP_CACHE: backend->cache(c->args, begin, end); break;
     case SONDE_OP_ATTEND: backend->attend(c->args, begin, end, scratch); break;
     case SONDE_OP_MAP: backend->map(c->args, begin, end); break;
+    case SONDE_OP_JOIN: backend->join(c->args, begin, end); break;
+    case SONDE_OP_HEADS: sonde_product_units(backend, c->args, begin, end, scratch); break;
     default: break;
     }
     sonde_fpu_restore(fpu);
 }
 
-static void call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t units)
+void sonde_run_call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t units)
 {
     int64_t threads = sonde_pool_threads(run->pool);
     int64_t grain = SONDE_MAX(1, units / (threads * 8));
@@ -59,7 +61,7 @@ static void call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t u
     run->stats.kernel_calls++;
 }
 
-static sonde_status need_scratch(sonde_run *run, size_t bytes, sonde_error *err)
+sonde_status sonde_run_need_scratch(sonde_run *run, size_t bytes, sonde_error *err)
 {
     bytes = (bytes + 63) & ~(size_t)63;
     if (bytes <= run->scratch_bytes) return SONDE_OK;
@@ -83,7 +85,7 @@ static void run_embed(sonde_run *run, const sonde_op *op)
                              .m = run->set.n_rows,
                              .y = sonde_run_buffer(run, s->out[0]),
                              .y_stride = stride_of(run, s->out[0])};
-    call(run, SONDE_OP_EMBED, &args, args.m);
+    sonde_run_call(run, SONDE_OP_EMBED, &args, args.m);
 }
 
 static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *err)
@@ -105,8 +107,8 @@ static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *
     }
     if (args.m == 0) return SONDE_OK;
     const sonde_backend *backend = run->plan->model->backend;
-    SONDE_TRY(need_scratch(run, backend->linear_scratch(&args), err));
-    call(run, SONDE_OP_LINEAR, &args, backend->linear_units(&args));
+    SONDE_TRY(sonde_run_need_scratch(run, backend->linear_scratch(&args), err));
+    sonde_run_call(run, SONDE_OP_LINEAR, &args, backend->linear_units(&args));
     return SONDE_OK;
 }
 
@@ -127,7 +129,7 @@ static void run_norm(sonde_run *run, const sonde_op *op)
                             .group = spec->group,
                             .groups = run->plan->buffers[s->in[0]].width / spec->group,
                             .eps = spec->eps};
-    call(run, SONDE_OP_NORM, &args, args.m);
+    sonde_run_call(run, SONDE_OP_NORM, &args, args.m);
 }
 
 static void run_rope(sonde_run *run, const sonde_step *s)
@@ -150,7 +152,7 @@ static void run_rope(sonde_run *run, const sonde_step *s)
                             .cos = per_row ? run->rope_cos[table] : run->plan->ropes[table].cos,
                             .sin = per_row ? run->rope_sin[table] : run->plan->ropes[table].sin,
                             .entry = run->entries};
-    call(run, SONDE_OP_ROPE, &args, args.m);
+    sonde_run_call(run, SONDE_OP_ROPE, &args, args.m);
 }
 
 /* Llama 4's temperature of each row. */
@@ -182,7 +184,28 @@ static void run_map(sonde_run *run, const sonde_step *s)
                            .slots = run->plan->model->recipe->buffers[s->out[0]].slots,
                            .c = s->u.map.c,
                            .d = s->u.map.d};
-    call(run, SONDE_OP_MAP, &args, args.m);
+    sonde_run_call(run, SONDE_OP_MAP, &args, args.m);
+}
+
+static sonde_join_part join_part(const sonde_run *run, const sonde_head_dims *d)
+{
+    int64_t of_head = run->plan->buffers[d->buf].width / d->n_heads;
+    char *base = sonde_run_buffer(run, d->buf);
+    return (sonde_join_part){.x = base + (size_t)d->first * run->plan->model->backend->real_bytes,
+                             .x_stride = stride_of(run, d->buf),
+                             .head_stride = d->n_heads > 1 ? of_head : 0,
+                             .dims = d->dims};
+}
+
+static void run_join(sonde_run *run, const sonde_step *s)
+{
+    sonde_join_args args = {.part = {join_part(run, &s->u.heads.part[0]),
+                                     join_part(run, &s->u.heads.part[1])},
+                            .y = sonde_run_buffer(run, s->out[0]),
+                            .y_stride = stride_of(run, s->out[0]),
+                            .m = run->set.n_rows,
+                            .n_heads = s->u.heads.n_heads};
+    sonde_run_call(run, SONDE_OP_JOIN, &args, args.m);
 }
 
 static sonde_kv_layout layout_of(const sonde_run *run, int64_t n_kv, int64_t head_dim,
@@ -213,7 +236,7 @@ static void run_cache(sonde_run *run, const sonde_op *op)
                              .v_stride = stride_of(run, s->in[1]),
                              .spans = run->set.spans,
                              .n_spans = run->set.n_spans};
-    call(run, SONDE_OP_CACHE, &args, run->plan->model->backend->cache_units(&args));
+    sonde_run_call(run, SONDE_OP_CACHE, &args, run->plan->model->backend->cache_units(&args));
 }
 
 static void set_ragged(sonde_run *run, const sonde_attend_spec *a)
@@ -240,13 +263,13 @@ static sonde_status run_attend(sonde_run *run, const sonde_op *op, sonde_error *
         .z = sonde_run_buffer(run, s->out[0]), .z_stride = stride_of(run, s->out[0]),
         .spans = run->set.spans, .n_spans = run->set.n_spans, .n_heads = a->n_heads,
         .scale = a->scale, .softcap = a->softcap, .mask = a->mask, .window = a->window,
-        .sinks = op->weight, .phases = op->phases,
+        .sinks = op->weight, .slopes = a->slopes, .alibi = a->alibi, .phases = op->phases,
         .scores = buffers[s->out[1]].used ? sonde_run_buffer(run, s->out[1]) : NULL,
         .pattern = buffers[s->out[2]].used ? sonde_run_buffer(run, s->out[2]) : NULL,
         .ragged = run->indptr};
     const sonde_backend *backend = run->plan->model->backend;
-    SONDE_TRY(need_scratch(run, backend->attend_scratch(&args), err));
-    call(run, SONDE_OP_ATTEND, &args, backend->attend_units(&args));
+    SONDE_TRY(sonde_run_need_scratch(run, backend->attend_scratch(&args), err));
+    sonde_run_call(run, SONDE_OP_ATTEND, &args, backend->attend_units(&args));
     return SONDE_OK;
 }
 
@@ -316,6 +339,8 @@ sonde_status sonde_run_op(sonde_run *run, const sonde_op *op, sonde_error *err)
     case SONDE_OP_CACHE: run_cache(run, op); return SONDE_OK;
     case SONDE_OP_ATTEND: return run_attend(run, op, err);
     case SONDE_OP_MAP: run_map(run, s); return SONDE_OK;
+    case SONDE_OP_HEADS: return sonde_run_heads(run, op, err);
+    case SONDE_OP_JOIN: run_join(run, s); return SONDE_OK;
     default: return run_hook(run, op, err);
     }
 }

@@ -1,4 +1,4 @@
-/* Norm, rope, map and labels: every level gives the bits of the rules of kernels.md 3, 5 and 7,
+/* Norm, rope, map, join and labels: every level gives the bits of the rules of kernels.md 3, 5 and 7,
  * written out here one value at a time, and keeps inside its rows; error against double. */
 #include "kernels/functions.h"
 #include "support/kernel_case.h"
@@ -300,6 +300,42 @@ static void test_map_levels_follow_the_rule(void **state)
             }
 }
 
+/* ---- join ------------------------------------------------------------------------------------------ */
+
+/* Dims of two operands head by head, one of them the same for all heads. */
+static void test_join_levels_copy(void **state)
+{
+    (void)state;
+    enum { HEADS = 3, A = 19, B = 6, X = 8, OUT = HEADS * (A + B), STRIDE = OUT + 5 };
+    static float a[ROWS * HEADS * (A + 2)], b[ROWS * X], expected[ROWS * OUT];
+    static double wide[ROWS * STRIDE];
+    test_random random = {24};
+    fill_rows(&random, a, HEADS * (A + 2), HEADS * (A + 2));
+    fill_rows(&random, b, X, X);
+    sonde_join_args args = {.part = {{a + 1, HEADS * (A + 2), A + 2, A}, {b + 2, X, 0, B}},
+                            .y_stride = STRIDE, .m = ROWS, .n_heads = HEADS};
+    for (int64_t i = 0; i < ROWS * OUT; i++) {
+        int64_t m = i / OUT, h = i % OUT / (A + B), d = i % (A + B);
+        expected[i] = d < A ? a[(m * HEADS + h) * (A + 2) + 1 + d] : b[m * X + 2 + d - A];
+    }
+    kernel_levels levels = kernel_levels_get();
+    for (int l = 0; l < levels.n; l++) {
+        float *y = guarded(ROWS * STRIDE);
+        args.y = y;
+        levels.backend[l]->join(&args, 3, ROWS);
+        levels.backend[l]->join(&args, 0, 3);
+        check_rows(y, expected, OUT, STRIDE, "join");
+        guarded_free(y, ROWS * STRIDE);
+    }
+    double *wide_a = widened(a, ROWS * HEADS * (A + 2)), *wide_b = widened(b, ROWS * X);
+    args.part[0].x = wide_a + 1, args.part[1].x = wide_b + 2, args.y = wide;
+    oracle()->join(&args, 0, ROWS);
+    for (int64_t i = 0; i < ROWS * OUT; i++)
+        assert_true(same_bits((float)wide[i / OUT * STRIDE + i % OUT], expected[i]));
+    sonde_free(wide_a);
+    sonde_free(wide_b);
+}
+
 /* ---- labels ---------------------------------------------------------------------------------------- */
 
 static void label_by_rule(const float *x, int64_t n, int32_t token, float *logprob, float *entropy,
@@ -397,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_norm_error),
         cmocka_unit_test(test_rope_levels_follow_the_rule),
         cmocka_unit_test(test_map_levels_follow_the_rule),
+        cmocka_unit_test(test_join_levels_copy),
         cmocka_unit_test(test_label_levels_follow_the_rule),
         cmocka_unit_test(test_label_of_nan),
     };

@@ -97,18 +97,20 @@ static void test_transposed(void **state)
     for (size_t d = 0; d < SONDE_COUNT(dtypes); d++) {
         store(dtypes[d], bytes + 1);
         for (int64_t first = 0; first <= 16; first += 16) {
+            int64_t row_of_input = first / 16; /* inputs that begin at a later stored row */
             sonde_matrix_source source = {.dtype = dtypes[d],
                                           .data = bytes + 1,
                                           .rows = 16,
-                                          .cols = ROWS,
+                                          .cols = ROWS - row_of_input,
                                           .stored_cols = COLS,
                                           .first_row = first,
+                                          .first_input = row_of_input,
                                           .transposed = 1};
             for (int64_t r = 0; r < 16; r++) {
                 float row[ROWS];
                 sonde_matrix_row(&source, r, row);
-                for (int64_t c = 0; c < ROWS; c++) {
-                    float want = stored(dtypes[d], c, first + r);
+                for (int64_t c = 0; c < source.cols; c++) {
+                    float want = stored(dtypes[d], row_of_input + c, first + r);
                     assert_memory_equal(&want, &row[c], sizeof want);
                 }
             }

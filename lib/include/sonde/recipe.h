@@ -243,17 +243,25 @@ typedef enum sonde_mask_kind {
     SONDE_MASK_SLIDING = 1, /* and t > p - window */
     SONDE_MASK_CHUNKED = 2, /* and t / window == p / window */
 } sonde_mask_kind;
+/* ALiBi: what is added to the scaled score of a key, before the soft-cap. Positions count from 0. */
+typedef enum sonde_alibi_kind {
+    SONDE_ALIBI_KEY = 0,      /* slope * position of the key: BLOOM */
+    SONDE_ALIBI_RELATIVE = 1, /* slope * (position of the key - that of the query): MPT */
+    SONDE_ALIBI_ROUNDED = 2,  /* scale * (slope * position of the key, all three in bf16): Falcon */
+} sonde_alibi_kind;
 typedef struct sonde_attend_spec {
     int64_t n_heads, n_kv_heads, head_dim, value_dim;
     double scale, softcap; /* softcap 0: none */
     sonde_mask_kind mask;
     int64_t window;
     sonde_role sinks; /* one logit a head, or SONDE_ROLE_NONE */
-    /* ALiBi: slope of each head [n_heads] times the position of the key (relative: of the key minus
-     * that of the query) is added to the scaled score; NULL: none. The recipe keeps them. */
-    const double *slopes;
-    bool slopes_relative;
+    const double *slopes; /* [n_heads], NULL: no ALiBi; kept by sonde_alibi_slopes */
+    sonde_alibi_kind alibi;
 } sonde_attend_spec;
+/* Slopes of Press et al. 2022 for any number of heads: with c the largest power of two of at most
+ * n_heads, 2^(-max_bias i / c) for i = 1 to c, then every other one of those for 2c heads. Lives as
+ * long as the recipe; NULL once that has failed. */
+SONDE_API const double *sonde_alibi_slopes(sonde_recipe *r, int64_t n_heads, double max_bias);
 /* Ports of an attention step: z [rows, N, dv] and two ragged ones, N heads x T visible keys. */
 typedef struct sonde_attended {
     sonde_buf scores, pattern, z;

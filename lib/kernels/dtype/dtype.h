@@ -32,6 +32,7 @@ typedef struct sonde_matrix_source {
     int64_t first_row, take, stride; /* output row r is stored row  first_row + (r / take) * stride
                                         + r % take; take 0: contiguous from first_row */
     int32_t transposed;  /* stored [in, out] (GPT-2's Conv1D) instead of [out, in] */
+    int64_t first_input; /* transposed: input feature c is stored row first_input + c */
     int64_t unpermute;   /* nonzero: rows per head d; output row j*d/2+i of a head is stored row
                             2i+j (GGUF `llama` q and k back to Hugging Face order); applied before
                             first_row, take and stride */

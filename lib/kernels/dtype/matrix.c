@@ -94,7 +94,7 @@ void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t be
 {
     int64_t row = stored_row(source, r), at = row * source->stored_cols + begin;
     if (source->transposed) {
-        matrix_column(source, row, begin, n, dst);
+        matrix_column(source, row, source->first_input + begin, n, dst);
     } else if (source->scales && source->dtype == SONDE_DTYPE_MXFP4) {
         sonde_decode_mxfp4_apart((const uint8_t *)source->data + at / 2,
                                  (const uint8_t *)source->scales + at / 32, dst, n);

@@ -177,6 +177,19 @@ static void oracle_map(const sonde_map_args *a, int64_t begin, int64_t end)
     }
 }
 
+static void oracle_join(const sonde_join_args *a, int64_t begin, int64_t end)
+{
+    for (int64_t m = begin; m < end; m++) {
+        double *y = (double *)a->y + m * a->y_stride;
+        for (int64_t h = 0; h < a->n_heads; h++)
+            for (int i = 0; i < 2; i++) {
+                const sonde_join_part *p = &a->part[i];
+                const double *x = (const double *)p->x + m * p->x_stride + h * p->head_stride;
+                for (int64_t j = 0; j < p->dims; j++) *y++ = x[j];
+            }
+    }
+}
+
 static void oracle_label(const sonde_label_args *a, int64_t begin, int64_t end)
 {
     for (int64_t m = begin; m < end; m++) {
@@ -245,14 +258,31 @@ static size_t oracle_attend_scratch(const sonde_attend_args *a)
     return (size_t)longest * sizeof(double);
 }
 
-static void oracle_scores(const sonde_attend_args *a, const sonde_span *s, const double *q,
-                          int64_t head, int64_t lo, int64_t n, double *scores)
+static double rounded_bf16(double x)
 {
+    return (double)sonde_bf16_to_f32(sonde_f32_to_bf16((float)x));
+}
+
+/* Falcon's rounding is part of the model, so it stays. */
+static double oracle_alibi(const sonde_attend_args *a, int64_t h, int64_t key, int64_t query)
+{
+    if (!a->slopes) return 0.0;
+    double slope = a->slopes[h];
+    if (a->alibi == SONDE_ALIBI_RELATIVE) return slope * (double)(key - query);
+    if (a->alibi == SONDE_ALIBI_KEY) return slope * (double)key;
+    return a->scale * rounded_bf16(rounded_bf16(slope) * rounded_bf16((double)key));
+}
+
+/* Scores of head h, whose keys are those of a KV head, with keys [lo, lo + n). */
+static void oracle_scores(const sonde_attend_args *a, const sonde_span *s, const double *q,
+                          int64_t h, int64_t lo, int64_t n, double *scores)
+{
+    int64_t kv = h / (a->n_heads / a->layout.n_kv_heads);
     for (int64_t key = 0; key < n; key++) {
-        const double *k = k_slot(&a->layout, s->pages, head, lo + key);
+        const double *k = k_slot(&a->layout, s->pages, kv, lo + key);
         double sum = 0.0;
         for (int64_t i = 0; i < a->layout.head_dim; i++) sum += q[i] * k[i * SONDE_PAGE_POSITIONS];
-        sum *= a->scale;
+        sum = sum * a->scale + oracle_alibi(a, h, lo + key, lo + n - 1);
         scores[key] = a->softcap != 0.0 ? a->softcap * tanh(sum / a->softcap) : sum;
     }
 }
@@ -276,7 +306,7 @@ static void oracle_row_head(const sonde_attend_args *a, const sonde_span *s, int
     const double *q = (const double *)a->q + m * a->q_stride + h * l->head_dim;
     size_t bytes = (size_t)n * sizeof *scores;
     if (a->phases & SONDE_ATTEND_SCORES) {
-        oracle_scores(a, s, q, kv, lo, n, scores);
+        oracle_scores(a, s, q, h, lo, n, scores);
         if (a->scores) memcpy((double *)a->scores + at, scores, bytes);
     } else {
         bool softmax = (a->phases & SONDE_ATTEND_SOFTMAX) != 0;
@@ -318,7 +348,7 @@ const sonde_backend sonde_backend_oracle = {
     .packed_dtype = oracle_packed_dtype, .packed_bytes = oracle_packed_bytes, .pack = oracle_pack,
     .linear_units = oracle_linear_units, .linear_scratch = oracle_linear_scratch,
     .linear = oracle_linear, .embed = oracle_embed, .norm = oracle_norm, .rope = oracle_rope,
-    .map = oracle_map, .label = oracle_label, .cache_units = oracle_cache_units,
+    .map = oracle_map, .join = oracle_join, .label = oracle_label, .cache_units = oracle_cache_units,
     .cache = oracle_cache, .attend_units = oracle_attend_units,
     .attend_scratch = oracle_attend_scratch, .attend = oracle_attend,
     .rope_entry = oracle_rope_entry,
