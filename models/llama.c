@@ -11,10 +11,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.out_bias = gguf ? sonde_has_weight(r, SONDE_ROLE_ATTN_OUT_BIAS, 0) : m.qkv_bias;
     m.mlp_bias = gguf ? sonde_has_weight(r, SONDE_ROLE_MLP_GATE_BIAS, 0)
                       : sonde_get_bool(r, "mlp_bias", false);
-    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q, m.dims.head_dim);
-    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K, m.dims.head_dim);
-    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q_BIAS, m.dims.head_dim);
-    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K_BIAS, m.dims.head_dim);
+    llama_unpermute_gguf(r, &m);
     if (sonde_has(r, "num_local_experts") || sonde_has(r, "expert_count"))
         sonde_refuse(r, "mixture-of-experts layers in a llama model");
     sonde_buf x = llama_begin(r, &m);

@@ -78,6 +78,14 @@ void llama_read(sonde_recipe *r, llama_model *m, int64_t default_kv_heads,
     sonde_absent(r, "mlp.out_normed", "the MLP output is not normed before it is added");
 }
 
+void llama_unpermute_gguf(sonde_recipe *r, const llama_model *m)
+{
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q, m->dims.head_dim);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K, m->dims.head_dim);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q_BIAS, m->dims.head_dim);
+    sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K_BIAS, m->dims.head_dim);
+}
+
 static sonde_role bias_if(bool has, sonde_role role)
 {
     return has ? role : SONDE_ROLE_NONE;

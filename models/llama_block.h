@@ -19,6 +19,8 @@ typedef struct llama_model {
 /* Reads what the three families have in common; dims, eps, act and rope are filled. */
 void llama_read(sonde_recipe *r, llama_model *m, int64_t default_kv_heads,
                 int64_t default_max_positions, bool default_tied);
+/* For families whose GGUF files (architecture `llama` and its kin) hold the rows of q and k as pairs. */
+void llama_unpermute_gguf(sonde_recipe *r, const llama_model *m);
 /* Block `layer`; x [rows, hidden] in, the block's output out. window 0: full attention. */
 sonde_buf llama_block(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
                       int64_t window);

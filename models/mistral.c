@@ -8,6 +8,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     llama_model m = {0};
     llama_read(r, &m, 8, 131072, false);
+    llama_unpermute_gguf(r, &m);
     int64_t window = 0;
     if (!sonde_is_null(r, "sliding_window"))
         window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
@@ -19,8 +20,9 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 }
 
 static const char *const model_types[] = {"mistral", NULL};
+static const char *const archs[] = {"llama", NULL};
 
 const sonde_family sonde_family_mistral = {
-    .name = "mistral", .title = "Mistral", .model_types = model_types, .weights = llama_weights,
-    .ignored_weights = llama_ignored_weights, .describe = describe,
+    .name = "mistral", .title = "Mistral", .model_types = model_types, .gguf_archs = archs,
+    .weights = llama_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
 };

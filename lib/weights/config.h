@@ -16,8 +16,8 @@
  * For a GGUF, `model_type` is Hugging Face's name of the architecture ("gemma3" is "gemma3_text"),
  * rope.dimension_count below the head's width is rope_parameters.partial_rotary_factor,
  * tie_word_embeddings says whether output.weight is absent, vocab_size is the number of rows of
- * token_embd.weight, and keys of the architecture that are not known keep their GGUF name, so that
- * a check for keys that nobody honoured finds them.
+ * token_embd.weight, a key "sonde.X" is X itself (config_gguf.c), and keys of the architecture that
+ * are not known keep their GGUF name, so that a check for keys that nobody honoured finds them.
  */
 #ifndef SONDE_WEIGHTS_CONFIG_H
 #define SONDE_WEIGHTS_CONFIG_H
