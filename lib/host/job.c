@@ -59,7 +59,8 @@ static sonde_status open_model(sonde_job *job, sonde_error *err)
                                    .backend = backends[job->options.backend],
                                    .cpu_level = job->options.cpumask,
                                    .measure = job->spec.shape_only,
-                                   .off = job->off};
+                                   .off = job->off,
+                                   .hash = !job->spec.generate};
     SONDE_TRY(bound_weights(job, &options, err));
     SONDE_TRY(sonde_model_open(job->spec.model, &options, &job->model, err));
     job->load_ns = sonde_now_ns() - begin;

@@ -8,6 +8,7 @@ sonde_dtype sonde_packed_dtype(sonde_dtype stored)
 {
     switch (stored) {
     case SONDE_DTYPE_BF16:
+    case SONDE_DTYPE_F8_E4M3:
     case SONDE_DTYPE_F8_E5M2:
     case SONDE_DTYPE_F8_E8M0:
     case SONDE_DTYPE_MXFP4: return SONDE_DTYPE_BF16;

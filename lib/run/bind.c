@@ -119,7 +119,10 @@ static sonde_status new_matrices(sonde_bound *bound, const sonde_tensor *t, int6
 
 static void set_matrix(const sonde_model *model, sonde_packed *m, const sonde_matrix_source *source)
 {
-    *m = (sonde_packed){.dtype = model->backend->packed_dtype(source->dtype), .rows = source->rows,
+    /* Products of scales have more digits than their factors. */
+    bool scaled = source->scales && source->dtype != SONDE_DTYPE_MXFP4;
+    sonde_dtype stored = scaled ? SONDE_DTYPE_F32 : source->dtype;
+    *m = (sonde_packed){.dtype = model->backend->packed_dtype(stored), .rows = source->rows,
                         .cols = source->cols, .source = *source};
     m->bytes = model->backend->packed_bytes(m->dtype, m->rows, m->cols);
 }
@@ -131,7 +134,7 @@ static sonde_status bind_matrix(sonde_model *model, sonde_bound *bound, int64_t 
     uint32_t flags;
     sonde_role_rows slice;
     SONDE_TRY(find_tensor(model, bound->role, bound->layer, &t, &flags, &slice, err));
-    bool transposed = (flags & SONDE_WEIGHT_TRANSPOSED) != 0;
+    bool transposed = (flags & SONDE_WEIGHT_TRANSPOSED) != 0 && !t->output_major;
     int64_t stored = stored_rows(model, t, bound->role, bound->layer, rows);
     int64_t first = transposed ? cols : stored, second = transposed ? stored : cols;
     if (t->n_dims != 2 || t->shape[0] != first || t->shape[1] != second)
@@ -139,10 +142,15 @@ static sonde_status bind_matrix(sonde_model *model, sonde_bound *bound, int64_t 
     if (transposed && sonde_dtype_block_elements(t->dtype) != 1)
         return sonde_fail(err, SONDE_BAD_MODEL, "%s: tensor %s: %s blocks cannot be transposed",
                           t->file, t->name, sonde_dtype_name(t->dtype));
-    sonde_matrix_source source = {.dtype = t->dtype, .data = t->data, .rows = rows, .cols = cols,
-                                  .stored_cols = t->shape[1], .first_row = slice.first,
-                                  .take = slice.take, .stride = slice.stride,
-                                  .transposed = transposed, .unpermute = slice.unpermute_gguf};
+    sonde_matrix_source source;
+    sonde_tensor_matrix(t, 0, &source);
+    source.rows = rows;
+    source.cols = cols;
+    source.first_row = slice.first;
+    source.take = slice.take;
+    source.stride = slice.stride;
+    source.transposed = transposed;
+    source.unpermute = slice.unpermute_gguf;
     model->n_parameters += rows * cols;
     SONDE_TRY(new_matrices(bound, t, 1, err));
     set_matrix(model, &bound->matrices[0], &source);
@@ -176,11 +184,14 @@ static sonde_status head_shape_of(const sonde_tensor *t, uint32_t flags, const s
 static sonde_matrix_source head_source(const sonde_tensor *t, const head_shape *shape, int64_t head)
 {
     int64_t row = shape->first + head * shape->stride;
-    return (sonde_matrix_source){.dtype = t->dtype, .data = t->data, .rows = shape->width,
-                                 .cols = shape->in, .stored_cols = t->shape[t->n_dims - 1],
-                                 .first_row = shape->transposed ? 0 : row,
-                                 .first_input = shape->transposed ? row : 0,
-                                 .transposed = shape->transposed};
+    sonde_matrix_source source;
+    sonde_tensor_matrix(t, 0, &source);
+    source.rows = shape->width;
+    source.cols = shape->in;
+    source.first_row = shape->transposed ? 0 : row;
+    source.first_input = shape->transposed ? row : 0;
+    source.transposed = shape->transposed;
+    return source;
 }
 
 static sonde_status bind_heads(sonde_model *model, sonde_bound *bound, int64_t n_heads,

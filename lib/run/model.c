@@ -89,8 +89,9 @@ static void list_dtypes(sonde_model *model)
         while (at < n && uses[at].dtype != tensor->dtype) at++;
         if (at == SONDE_COUNT(uses)) continue;
         if (at == n) uses[n++].dtype = tensor->dtype;
-        uses[at].bytes += tensor->bytes;
-        model->file_bytes += tensor->bytes;
+        size_t bytes = tensor->bytes + (tensor->scales ? tensor->scales->bytes : 0);
+        uses[at].bytes += bytes;
+        model->file_bytes += bytes;
     }
     for (size_t left = n; left > 0; left--) {
         size_t best = 0;
@@ -146,6 +147,7 @@ sonde_status sonde_model_open(const char *path, const sonde_model_options *optio
     model->shape_only = options->shape_only || options->measure;
     model->memory = options->memory;
     model->off = options->off;
+    model->hash_early = options->hash;
     sonde_status status = open_parts(model, path, options, err);
     if (status == SONDE_OK) *out = model;
     else sonde_model_close(&model);

@@ -75,10 +75,12 @@ static sonde_status pack_matrix(packer *p, sonde_packed *matrix, const char *nam
     return SONDE_OK;
 }
 
-/* All that lies in a tensor is packed: its pages may go. */
-static void leave(const sonde_tensor *tensor)
+/* All that lies in a tensor is packed: its pages may go, hashed before if that will be wanted. */
+static void leave(const sonde_model *model, const sonde_tensor *tensor)
 {
-    if (tensor) sonde_pages_release(tensor->data, tensor->bytes);
+    if (!tensor) return;
+    if (model->hash_early) sonde_weights_hash_tensor(model->weights, tensor);
+    sonde_pages_release(tensor->data, tensor->bytes);
 }
 
 static sonde_status pack_all(sonde_model *model, packer *p, sonde_error *err)
@@ -88,12 +90,12 @@ static sonde_status pack_all(sonde_model *model, packer *p, sonde_error *err)
         sonde_bound *b = &model->bound[i];
         for (int64_t j = 0; j < b->n_matrices; j++) {
             if (b->matrices[j].mapped) continue;
-            if (last != b->tensor) leave(last);
+            if (last != b->tensor) leave(model, last);
             last = b->tensor;
             SONDE_TRY(pack_matrix(p, &b->matrices[j], b->tensor->name, err));
         }
     }
-    leave(last);
+    leave(model, last);
     return SONDE_OK;
 }
 

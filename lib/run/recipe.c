@@ -17,7 +17,7 @@ static const char *const neutral_keys[] = {
     "problem_type", "vocab_size", "unsloth_version", "_attn_implementation_autoset", "tokenizer_class",
     "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
     "summary_use_proj", "reorder_and_upcast_attn", "is_llama_config", "rope_interleaved_unused",
-    "gguf", "general_name", "language_model_only", NULL};
+    "gguf", "general_name", "language_model_only", "quantization_config", NULL};
 
 bool sonde_recipe_good(const sonde_recipe *r)
 {

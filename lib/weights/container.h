@@ -26,6 +26,21 @@ const sonde_tensor *sonde_tensors_find(const sonde_tensor *tensors, int64_t coun
 #define SONDE_SHAPE_BYTES 192
 const char *sonde_shape_text(const sonde_tensor *tensor, char buffer[SONDE_SHAPE_BYTES]);
 
+/* --- tensors in two parts --- */
+
+/* Tensors as the model sees them: scaled ones joined with their scales (scaled.c). */
+typedef struct sonde_joined {
+    sonde_tensor *tensors; /* sorted by name; `scales` point into the stored ones */
+    int64_t count;
+    char **names; /* made for joined tensors */
+    int64_t n_names;
+} sonde_joined;
+/* `stored` is sorted by name and borrowed. BAD_MODEL for a way of quantising that is not known, and
+ * for parts that are missing or do not fit. `out` is given to the caller, also on failure. */
+sonde_status sonde_tensors_join(const sonde_config *config, const sonde_tensor *stored, int64_t count,
+                                sonde_joined *out, sonde_error *err);
+void sonde_joined_reset(sonde_joined *joined);
+
 /* --- GGUF metadata -----------------------------------------------------------------------------
  */
 

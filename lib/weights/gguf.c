@@ -345,6 +345,7 @@ static sonde_status read_tensors(gguf_reader *r, uint64_t n_tensors)
     sonde_free(offsets);
     if (status != SONDE_OK) return status;
     sonde_tensors_sort_by_name(gguf->tensors, gguf->count);
+    for (int64_t i = 0; i < gguf->count; i++) gguf->tensors[i].stored = i;
     for (int64_t i = 1; i < gguf->count; i++)
         if (strcmp(gguf->tensors[i - 1].name, gguf->tensors[i].name) == 0)
             return BAD(r, "%s: tensor %s stands twice", r->file, gguf->tensors[i].name);

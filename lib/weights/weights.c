@@ -9,6 +9,11 @@
 
 #define MAX_CONFIG_BYTES (16u << 20)
 
+typedef struct tensor_hash {
+    bool known;
+    sonde_hash128_value value;
+} tensor_hash;
+
 struct sonde_weights {
     sonde_container container;
     char *path;
@@ -16,10 +21,14 @@ struct sonde_weights {
     sonde_mapping mapping; /* of a GGUF file */
     sonde_gguf *gguf;
     sonde_shards shards;
-    const sonde_tensor *tensors; /* sorted by name */
+    const sonde_tensor *stored; /* of the files; sorted by name */
+    int64_t n_stored;
+    sonde_joined joined;         /* safetensors */
+    const sonde_tensor *tensors; /* as the model sees them; sorted by name */
     int64_t count;
-    pthread_mutex_t lock; /* guards hash */
-    char hash[33];        /* empty until asked for */
+    pthread_mutex_t lock;     /* guards the hashes */
+    tensor_hash *hashes;      /* [n_stored] */
+    char hash[33];            /* empty until asked for */
 };
 
 static sonde_status open_folder(sonde_weights *w, bool config_only, sonde_error *err)
@@ -36,8 +45,11 @@ static sonde_status open_folder(sonde_weights *w, bool config_only, sonde_error 
     sonde_free(path);
     if (status != SONDE_OK || config_only) return status;
     SONDE_TRY(sonde_shards_open(w->path, &w->shards, err));
-    w->tensors = w->shards.tensors;
-    w->count = w->shards.n_tensors;
+    w->stored = w->shards.tensors;
+    w->n_stored = w->shards.n_tensors;
+    SONDE_TRY(sonde_tensors_join(w->config, w->stored, w->n_stored, &w->joined, err));
+    w->tensors = w->joined.tensors;
+    w->count = w->joined.count;
     return SONDE_OK;
 }
 
@@ -52,6 +64,8 @@ static sonde_status open_gguf(sonde_weights *w, bool config_only, sonde_error *e
     if (config_only) return SONDE_OK;
     w->count = sonde_gguf_count(w->gguf);
     w->tensors = w->count > 0 ? sonde_gguf_at(w->gguf, 0) : NULL;
+    w->stored = w->tensors;
+    w->n_stored = w->count;
     if (sonde_weights_find(w, "token_embd.weight")) return SONDE_OK;
     return sonde_fail(err, SONDE_BAD_MODEL, "%s: no tensor token_embd.weight among its %lld",
                       w->path, (long long)w->count);
@@ -71,6 +85,8 @@ static sonde_status open_any(const char *path, bool config_only, sonde_weights *
     if (status == SONDE_OK)
         status = sonde_path_is_dir(w->path) ? open_folder(w, config_only, err)
                                             : open_gguf(w, config_only, err);
+    if (status == SONDE_OK && !(w->hashes = sonde_alloc((size_t)w->n_stored + 1, sizeof *w->hashes)))
+        status = sonde_no_memory(err, path, (size_t)w->n_stored * sizeof *w->hashes);
     if (status != SONDE_OK) sonde_weights_close(&w);
     *weights = w;
     return status;
@@ -91,10 +107,12 @@ void sonde_weights_close(sonde_weights **weights)
     if (!weights || !*weights) return;
     sonde_weights *w = *weights;
     sonde_config_destroy(&w->config);
+    sonde_joined_reset(&w->joined);
     sonde_shards_reset(&w->shards);
     sonde_gguf_close(&w->gguf);
     sonde_mapping_close(&w->mapping);
     pthread_mutex_destroy(&w->lock);
+    sonde_free(w->hashes);
     sonde_free(w->path);
     sonde_free(w);
     *weights = NULL;
@@ -130,16 +148,35 @@ const sonde_tensor *sonde_weights_find(const sonde_weights *weights, const char 
     return sonde_tensors_find(weights->tensors, weights->count, name);
 }
 
-/* One line a tensor, in name order: name, dtype, shape and the hash of its bytes. Pages go as they
- * came, or the whole file would stay in memory beside the packed weights. */
+/* Of a stored tensor. Its pages go as they came, or the whole file would stay in memory beside the
+ * packed weights. The lock is held. */
+static sonde_hash128_value hash_stored(sonde_weights *w, int64_t index)
+{
+    tensor_hash *hash = &w->hashes[index];
+    if (!hash->known) {
+        hash->value = sonde_hash128(w->stored[index].data, w->stored[index].bytes);
+        hash->known = true;
+        sonde_pages_release(w->stored[index].data, w->stored[index].bytes);
+    }
+    return hash->value;
+}
+
+void sonde_weights_hash_tensor(sonde_weights *weights, const sonde_tensor *tensor)
+{
+    pthread_mutex_lock(&weights->lock);
+    hash_stored(weights, tensor->stored);
+    if (tensor->scales) hash_stored(weights, tensor->scales - weights->stored);
+    pthread_mutex_unlock(&weights->lock);
+}
+
+/* One line a tensor, in name order: name, dtype, shape and the hash of its bytes. */
 static sonde_status compute_hash(sonde_weights *w, sonde_error *err)
 {
     sonde_string lines = {0};
-    for (int64_t i = 0; i < w->count; i++) {
-        const sonde_tensor *tensor = &w->tensors[i];
+    for (int64_t i = 0; i < w->n_stored; i++) {
+        const sonde_tensor *tensor = &w->stored[i];
         char shape[SONDE_SHAPE_BYTES], hex[33];
-        sonde_hash128_hex(sonde_hash128(tensor->data, tensor->bytes), hex);
-        sonde_pages_release(tensor->data, tensor->bytes);
+        sonde_hash128_hex(hash_stored(w, i), hex);
         sonde_string_format(&lines, "%s %s %s %s\n", tensor->name, sonde_dtype_name(tensor->dtype),
                             sonde_shape_text(tensor, shape), hex);
     }

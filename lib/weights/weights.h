@@ -9,6 +9,7 @@
 #define SONDE_WEIGHTS_H
 
 #include "core/core.h"
+#include "kernels/dtype/dtype.h"
 #include "sonde/recipe.h"
 #include "sonde/text.h"
 
@@ -22,7 +23,18 @@ typedef struct sonde_tensor {
     const void *data;                     /* into the mapping; alignment as in the file */
     size_t bytes;
     const char *file; /* for messages */
+    int64_t stored;   /* index among the file's own tensors, which the hash is made of */
+    /* Stored in two parts: element (r, c) is multiplied by a scale of [.., rows / scale_rows,
+     * columns / scale_cols] (rounded up). NULL: no scales. */
+    const struct sonde_tensor *scales;
+    int64_t scale_rows, scale_cols;
+    bool output_major; /* MXFP4 of GPT-OSS: [experts, out, in], where the same name without blocks is
+                          [experts, in, out] */
 } sonde_tensor;
+
+/* Matrix `index` of a tensor [rows, columns] (index 0) or [n, rows, columns], as it is stored: rows
+ * and cols of the product and their order are the caller's to fill in. */
+void sonde_tensor_matrix(const sonde_tensor *tensor, int64_t index, sonde_matrix_source *source);
 
 typedef struct sonde_weights sonde_weights;
 
@@ -41,13 +53,17 @@ void sonde_weights_close(sonde_weights **weights);
 sonde_container sonde_weights_container(const sonde_weights *weights);
 const char *sonde_weights_path(const sonde_weights *weights);
 const sonde_config *sonde_weights_config(const sonde_weights *weights); /* lives as long */
+/* Tensors as the model sees them, sorted by name: `X` and `X_scale_inv`, or `X_blocks` and
+ * `X_scales`, are one tensor `X`. */
 int64_t sonde_weights_count(const sonde_weights *weights);
 const sonde_tensor *sonde_weights_at(const sonde_weights *weights, int64_t index);
 /* NULL when there is no tensor of that exact name. */
 const sonde_tensor *sonde_weights_find(const sonde_weights *weights, const char *name);
-/* XXH3-128 (hex) over names, shapes, dtypes and bytes of all tensors in name order; computed at the
- * first call (reads every byte once), then kept. [any thread] */
+/* XXH3-128 (hex) over names, shapes, dtypes and bytes of all tensors of the files in name order;
+ * computed at the first call (reads every byte that was not hashed before), then kept. [any thread] */
 sonde_status sonde_weights_hash(sonde_weights *weights, const char **hex, sonde_error *err);
+/* Hashes the bytes of one tensor now, while they are in memory anyway. [any thread] */
+void sonde_weights_hash_tensor(sonde_weights *weights, const sonde_tensor *tensor);
 
 /* The tokenizer that came with the checkpoint: the folder's files or the GGUF's arrays. */
 sonde_status sonde_weights_tokenizer(const sonde_weights *weights, sonde_tokenizer **tokenizer,

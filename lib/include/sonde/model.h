@@ -39,6 +39,7 @@ typedef struct sonde_model_options {
     uint64_t memory;     /* for packed weights: those that do not fit stay in the file and are read
                             when they are used; 0: four fifths of what the machine has free */
     uint32_t off;        /* SONDE_OFF_PACK: none is packed */
+    bool hash;           /* sonde_model_hash will be called: bytes are read once for both */
 } sonde_model_options;
 
 /* BAD_MODEL / BAD_FILE with the offending name; UNKNOWN_NAME for a backend. Given to the caller. */

@@ -64,14 +64,17 @@ void sonde_decode_mxfp4(const void *src, float *dst, int64_t n)
     }
 }
 
-/* The same with scales apart and byte b holding elements 2b and 2b + 1 (GPT-OSS in safetensors). */
+static const float fp4_signed[16] = {0,  1,  2,  3,  4,  6,  8,  12,
+                                     -0.0f, -1, -2, -3, -4, -6, -8, -12};
+
+/* The same with scales apart, the zero of nibble 8 negative, and byte b holding elements 2b and 2b + 1 (GPT-OSS in safetensors). */
 void sonde_decode_mxfp4_apart(const uint8_t *blocks, const uint8_t *scales, float *dst, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 32, blocks += 16, scales++, dst += 32) {
         float scale = half_scale(*scales);
         for (int j = 0; j < 16; j++) {
-            dst[2 * j] = scale * fp4_values[blocks[j] & 15];
-            dst[2 * j + 1] = scale * fp4_values[blocks[j] >> 4];
+            dst[2 * j] = scale * fp4_signed[blocks[j] & 15];
+            dst[2 * j + 1] = scale * fp4_signed[blocks[j] >> 4];
         }
     }
 }
