@@ -53,8 +53,8 @@ static inline size_t sonde_pack_scratch_floats(int64_t cols)
 typedef struct sonde_linear_part {
     const sonde_packed *weight;
     const void *bias;     /* real [rows of weight], or NULL */
-    const void *residual; /* real rows added last (y = residual + product), or NULL; row m is that
-                             of the output */
+    const void *residual; /* real rows added last (y = residual + product), or NULL; of the same
+                             row as y */
     int64_t residual_stride;
     void *y;
     int64_t y_stride;
@@ -63,6 +63,7 @@ typedef struct sonde_linear_args {
     const void *x; /* [.., cols] */
     int64_t x_stride;
     const int32_t *x_rows; /* NULL: output row m reads x row m; else x row x_rows[m] */
+    const int32_t *y_rows; /* NULL: output row m is y row m; else y row y_rows[m], each once */
     int64_t m;             /* output rows */
     int32_t n_parts;
     sonde_linear_part parts[SONDE_LINEAR_PARTS]; /* equal cols */
@@ -139,6 +140,42 @@ typedef struct sonde_join_args {
     void *y; /* [m, n_heads, dims of both] */
     int64_t y_stride, m, n_heads;
 } sonde_join_args;
+
+/* The choice of experts of each row. In this order: scores (softmax as in attention: e times 1 / sum,
+ * the sum by lanes over all experts); + correction for the choice only; groups by falling score,
+ * each the maximum or the sum of its two largest, the larger one first; the n_chosen largest of the
+ * groups kept; their weights (a softmax over them: lanes in the order of choice); sorted by falling
+ * weight; / (sum by lanes + epsilon); * scaling. All ties to the lower index. */
+typedef struct sonde_route_args {
+    const sonde_route_spec *spec;
+    const void *logits; /* [m, n_experts] */
+    int64_t logits_stride;
+    const void *correction; /* real [n_experts], or NULL */
+    void *weights;          /* [m, n_chosen] */
+    int64_t weights_stride;
+    void *ids; /* int32 [n_chosen] at the begin of each row */
+    int64_t ids_stride; /* reals */
+    int64_t m;
+} sonde_route_args;
+/* Bytes of scratch of one thread. */
+static inline size_t sonde_route_scratch(const sonde_route_args *args)
+{
+    return (size_t)(2 * args->spec->n_experts + 8) * sizeof(double);
+}
+
+/* y = fma(weights[j], x[j], y) from +0 over the slots in order (without weights y + x[j]), then
+ * + shared. */
+typedef struct sonde_combine_args {
+    const void *x; /* [m, slots, width] */
+    int64_t x_stride;
+    const void *weights; /* [m, slots] or NULL */
+    int64_t weights_stride;
+    const void *shared; /* [m, width] or NULL */
+    int64_t shared_stride;
+    void *y; /* [m, width] */
+    int64_t y_stride;
+    int64_t m, slots, width;
+} sonde_combine_args;
 
 /* Labels of rows from raw logits at temperature 1: log p(token), entropy (nats), rank (0: the
  * largest; ties count lower ids first). */
@@ -243,6 +280,8 @@ typedef struct sonde_backend {
     void (*rope)(const sonde_rope_args *args, int64_t begin, int64_t end);
     void (*map)(const sonde_map_args *args, int64_t begin, int64_t end);
     void (*join)(const sonde_join_args *args, int64_t begin, int64_t end);
+    void (*route)(const sonde_route_args *args, int64_t begin, int64_t end, void *scratch);
+    void (*combine)(const sonde_combine_args *args, int64_t begin, int64_t end);
     void (*label)(const sonde_label_args *args, int64_t begin, int64_t end);
 
     int64_t (*cache_units)(const sonde_cache_args *args);

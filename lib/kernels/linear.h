@@ -45,6 +45,11 @@ typedef struct sonde_linear_unit {
     int64_t panel, first_row, n_rows;
 } sonde_linear_unit;
 sonde_linear_unit sonde_linear_unit_at(const sonde_linear_args *args, int64_t unit);
+/* Row of y and of the residual that output row m is. */
+static inline int64_t sonde_linear_y_row(const sonde_linear_args *args, int64_t m)
+{
+    return args->y_rows ? args->y_rows[m] : m;
+}
 
 void sonde_linear_scalar(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
 #if defined(__x86_64__)
@@ -63,5 +68,8 @@ int64_t sonde_blas_linear_units(const sonde_linear_args *args);
 void sonde_blas_linear(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
 
 extern const sonde_backend sonde_backend_oracle;
+/* ref/oracle_experts.c */
+void sonde_oracle_route(const sonde_route_args *args, int64_t begin, int64_t end, void *scratch);
+void sonde_oracle_combine(const sonde_combine_args *args, int64_t begin, int64_t end);
 
 #endif

@@ -20,8 +20,7 @@ typedef struct tile {
     const void *panel; /* [cols - first][32] */
     int64_t first;     /* k of its first row: 0 in a packed panel */
     int64_t column;    /* first output within the panel */
-    float *totals;     /* of row 0 and `column` */
-    int64_t stride;    /* of the totals */
+    float *totals[LINEAR_ROWS]; /* of each row, from output 0 of the panel */
 } tile;
 
 SONDE_INLINE vec16 load_weight(const void *panel, int64_t at, sonde_dtype dtype)
@@ -57,7 +56,7 @@ SONDE_INLINE void run_tile(const tile *t, int64_t begin, int64_t end, const int 
     SONDE_UNROLL
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < wide; j++) {
-            float *total = t->totals + r * t->stride + 16 * j;
+            float *total = t->totals[r] + t->column + 16 * j;
             v_store(total, begin == 0 ? acc[r][j] : v_add(v_load(total), acc[r][j]));
         }
 }
@@ -105,11 +104,28 @@ SONDE_INLINE void run_many(const tile *t, int64_t begin, int64_t end, int64_t ro
 #endif
 }
 
-static void set_rows(tile *t, const sonde_linear_args *args, int64_t first, int64_t rows)
+static bool is_full(const sonde_linear_unit *u)
+{
+    return (u->panel + 1) * SONDE_PANEL <= u->part->weight->rows;
+}
+
+/* Where the totals of a row of a unit are kept: y, or scratch for a panel that y has no room for. */
+SONDE_INLINE float *totals_of(const sonde_linear_args *args, const sonde_linear_unit *u, int64_t r,
+                              float *scratch)
+{
+    const sonde_linear_part *p = u->part;
+    if (!is_full(u)) return scratch + ((p - args->parts) * u->n_rows + r) * SONDE_PANEL;
+    return (float *)p->y + sonde_linear_y_row(args, u->first_row + r) * p->y_stride +
+           u->panel * SONDE_PANEL;
+}
+
+static void set_rows(tile *t, const sonde_linear_args *args, const sonde_linear_unit *u,
+                     int64_t first, int64_t rows, float *scratch)
 {
     for (int64_t r = 0; r < rows; r++) {
-        int64_t m = first + r, from = args->x_rows ? args->x_rows[m] : m;
+        int64_t m = u->first_row + first + r, from = args->x_rows ? args->x_rows[m] : m;
         t->x[r] = (const float *)args->x + from * args->x_stride;
+        t->totals[r] = totals_of(args, u, first + r, scratch);
     }
 }
 
@@ -144,21 +160,6 @@ static void look_ahead(ahead *a)
     for (int64_t i = 0; i < a->piece && a->at < a->end; i += 64, a->at += 64) SONDE_PREFETCH(a->at);
 }
 
-static bool is_full(const sonde_linear_unit *u)
-{
-    return (u->panel + 1) * SONDE_PANEL <= u->part->weight->rows;
-}
-
-/* Where the totals of a unit are kept: y, or scratch for a panel that y has no room for. */
-static float *totals_of(const sonde_linear_args *args, const sonde_linear_unit *u, float *scratch,
-                        int64_t *stride)
-{
-    const sonde_linear_part *p = u->part;
-    *stride = is_full(u) ? p->y_stride : SONDE_PANEL;
-    if (is_full(u)) return (float *)p->y + u->first_row * p->y_stride + u->panel * SONDE_PANEL;
-    return scratch + (p - args->parts) * u->n_rows * SONDE_PANEL;
-}
-
 /* `wide` is the slice as fp32, or NULL: it lies packed. */
 SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const slice *next,
                         float *scratch, const float *wide, const sonde_dtype dtype)
@@ -168,13 +169,11 @@ SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const sli
     int64_t most = few ? LINEAR_FEW : LINEAR_ROWS, tiles = (u->n_rows + most - 1) / most;
     int64_t step = few ? SONDE_PANEL : 16 * LINEAR_WIDE;
     tile t = {.panel = wide ? wide : (const void *)slice_start(s, 0), .first = wide ? s->begin : 0};
-    float *totals = totals_of(args, u, scratch, &t.stride);
     ahead a = ahead_of(next, SONDE_PANEL / step * tiles);
     for (t.column = 0; t.column < SONDE_PANEL; t.column += step)
         for (int64_t i = 0; i < tiles; i++) {
             int64_t first = u->n_rows * i / tiles, rows = u->n_rows * (i + 1) / tiles - first;
-            t.totals = totals + first * t.stride + t.column;
-            set_rows(&t, args, u->first_row + first, rows);
+            set_rows(&t, args, u, first, rows, scratch);
             if (!few) look_ahead(&a);
             if (few) run_few(&t, s->begin, s->end, rows, dtype);
             else run_many(&t, s->begin, s->end, rows, dtype);
@@ -203,7 +202,7 @@ static void sweep_any(const sonde_linear_args *args, const slice *s, const slice
     }
 }
 
-/* Bias, then residual, then the store of one row's outputs; the order of the definition. */
+/* Bias, then residual, then the store of output row m; the order of the definition. */
 static void finish_row(const sonde_linear_part *p, int64_t m, int64_t n, const float *totals)
 {
     int64_t outputs = SONDE_MIN(SONDE_PANEL, p->weight->rows - n), i = 0;
@@ -225,12 +224,11 @@ static void finish_row(const sonde_linear_part *p, int64_t m, int64_t n, const f
 
 static void finish(const sonde_linear_args *args, const sonde_linear_unit *u, float *scratch)
 {
-    int64_t stride;
-    const float *totals = totals_of(args, u, scratch, &stride);
     const sonde_linear_part *p = u->part;
     if (is_full(u) && !p->bias && !p->residual) return;
     for (int64_t r = 0; r < u->n_rows; r++)
-        finish_row(p, u->first_row + r, u->panel * SONDE_PANEL, totals + r * stride);
+        finish_row(p, sonde_linear_y_row(args, u->first_row + r), u->panel * SONDE_PANEL,
+                   totals_of(args, u, r, scratch));
 }
 
 /* Units [begin, end) share their rows: k outside, panels inside. */

@@ -41,7 +41,7 @@ sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t un
 /* The tables of a level, for the end of its file. */
 #define SONDE_STEP_SLOTS                                                                           \
     .real_bytes = sizeof(float), .norm = norm, .rope = rope, .map = map, .join = sonde_join_rows,  \
-    .label = label,                                                                                \
+    .route = route, .combine = combine, .label = label,                                            \
     .cache_units = sonde_cache_units, .cache = cache, .attend_units = sonde_attend_units,          \
     .attend_scratch = sonde_attend_scratch, .attend = attend, .rope_entry = sonde_rope_entry
 #define SONDE_CPU_TABLE(level_name)                                                                \

@@ -43,11 +43,11 @@ static void one_output(const sonde_linear_args *args, const sonde_linear_unit *u
 {
     const sonde_linear_part *p = u->part;
     for (int64_t m = u->first_row; m < u->first_row + u->n_rows; m++) {
-        int64_t from = args->x_rows ? args->x_rows[m] : m;
+        int64_t from = args->x_rows ? args->x_rows[m] : m, to = sonde_linear_y_row(args, m);
         float value = dot(row, (const float *)args->x + from * args->x_stride, p->weight->cols);
         if (p->bias) value = value + ((const float *)p->bias)[n];
-        if (p->residual) value = ((const float *)p->residual)[m * p->residual_stride + n] + value;
-        ((float *)p->y)[m * p->y_stride + n] = value;
+        if (p->residual) value = ((const float *)p->residual)[to * p->residual_stride + n] + value;
+        ((float *)p->y)[to * p->y_stride + n] = value;
     }
 }
 

@@ -68,7 +68,8 @@ static void oracle_linear(const sonde_linear_args *a, int64_t begin, int64_t end
             const double *w = oracle_row(a->parts[i].weight, n, scratch);
             for (int64_t m = begin; m < end; m++)
                 oracle_output(&a->parts[i], w, n,
-                              (const double *)a->x + (a->x_rows ? a->x_rows[m] : m) * a->x_stride, m);
+                              (const double *)a->x + (a->x_rows ? a->x_rows[m] : m) * a->x_stride,
+                              sonde_linear_y_row(a, m));
         }
 }
 
@@ -348,7 +349,8 @@ const sonde_backend sonde_backend_oracle = {
     .packed_dtype = oracle_packed_dtype, .packed_bytes = oracle_packed_bytes, .pack = oracle_pack,
     .linear_units = oracle_linear_units, .linear_scratch = oracle_linear_scratch,
     .linear = oracle_linear, .embed = oracle_embed, .norm = oracle_norm, .rope = oracle_rope,
-    .map = oracle_map, .join = oracle_join, .label = oracle_label, .cache_units = oracle_cache_units,
+    .map = oracle_map, .join = oracle_join, .route = sonde_oracle_route,
+    .combine = sonde_oracle_combine, .label = oracle_label, .cache_units = oracle_cache_units,
     .cache = oracle_cache, .attend_units = oracle_attend_units,
     .attend_scratch = oracle_attend_scratch, .attend = oracle_attend,
     .rope_entry = oracle_rope_entry,

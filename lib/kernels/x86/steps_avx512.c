@@ -2,6 +2,7 @@
 #include "kernels/steps_rows.inc.h"
 
 #include "kernels/steps_attend.inc.h"
+#include "kernels/steps_experts.inc.h"
 
 SONDE_CPU_TABLE(avx512);
 SONDE_BLAS_TABLE(avx512);
