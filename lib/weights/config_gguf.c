@@ -352,11 +352,6 @@ static sonde_status check(gguf_builder *b)
     if (heads > 0 && hidden % heads != 0 && !own_width)
         return GGUF_BAD(b, "%s: embedding length %lld is no multiple of %lld heads", b->file,
                         (long long)hidden, (long long)heads);
-    const gguf_value *split = gguf_find(b->gguf, "split.count");
-    int64_t parts;
-    if (split && gguf_integer(split, 0, &parts) && parts > 1)
-        return GGUF_BAD(b, "%s: one of %lld parts of a split GGUF: join them first "
-                        "(gguf-split --merge)", b->file, (long long)parts);
     return SONDE_OK;
 }
 

@@ -85,6 +85,20 @@ bool gguf_number(const gguf_value *value, uint64_t index, double *out);
 /* Walks an array of strings: *at starts NULL; gives the next string. */
 void gguf_next_string(const gguf_value *value, const uint8_t **at, const char **bytes, size_t *n);
 
+/* A GGUF file, or the parts of a split one in order. The first has all tensors once opened. */
+typedef struct sonde_gguf_part {
+    char *path;
+    sonde_mapping mapping;
+    sonde_gguf *gguf;
+} sonde_gguf_part;
+typedef struct sonde_gguf_parts {
+    sonde_gguf_part *files;
+    int64_t count;
+} sonde_gguf_parts;
+/* `parts` is given to the caller, also on failure: release with sonde_gguf_parts_reset. */
+sonde_status sonde_gguf_open(const char *path, sonde_gguf_parts *parts, sonde_error *err);
+void sonde_gguf_parts_reset(sonde_gguf_parts *parts);
+
 /* --- from containers to a config and a tokenizer ------------------------------------------------
  */
 

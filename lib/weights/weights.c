@@ -18,8 +18,8 @@ struct sonde_weights {
     sonde_container container;
     char *path;
     sonde_config *config;
-    sonde_mapping mapping; /* of a GGUF file */
-    sonde_gguf *gguf;
+    sonde_gguf_parts parts;
+    const sonde_gguf *gguf; /* the first part */
     sonde_shards shards;
     const sonde_tensor *stored; /* of the files; sorted by name */
     int64_t n_stored;
@@ -57,8 +57,8 @@ static sonde_status open_gguf(sonde_weights *w, bool config_only, sonde_error *e
 {
     json_t *root = NULL;
     w->container = SONDE_CONTAINER_GGUF;
-    SONDE_TRY(sonde_mapping_open(w->path, &w->mapping, err));
-    SONDE_TRY(sonde_gguf_parse(w->mapping.data, w->mapping.bytes, w->path, &w->gguf, err));
+    SONDE_TRY(sonde_gguf_open(w->path, &w->parts, err));
+    w->gguf = w->parts.files[0].gguf;
     SONDE_TRY(sonde_config_from_gguf(w->gguf, &root, err));
     SONDE_TRY(sonde_config_create(root, w->path, &w->config, err));
     if (config_only) return SONDE_OK;
@@ -109,8 +109,7 @@ void sonde_weights_close(sonde_weights **weights)
     sonde_config_destroy(&w->config);
     sonde_joined_reset(&w->joined);
     sonde_shards_reset(&w->shards);
-    sonde_gguf_close(&w->gguf);
-    sonde_mapping_close(&w->mapping);
+    sonde_gguf_parts_reset(&w->parts);
     pthread_mutex_destroy(&w->lock);
     sonde_free(w->hashes);
     sonde_free(w->path);

@@ -232,7 +232,6 @@ static void test_gguf_refuses(void **state)
         {"llama.attention.head_count", GGUF_U32, 0, 5, "48 is no multiple of 5 heads"},
         {"llama.rope.dimension_count", GGUF_U32, 0, 70000, "llama.rope.dimension_count"},
         {"llama.rope.scaling.type", GGUF_U32, 0, 1, "expected a text, got u32"},
-        {"split.count", GGUF_U32, 0, 3, "one of 3 parts of a split GGUF"},
     };
     for (size_t i = 0; i < SONDE_COUNT(cases); i++) {
         metadata m = {0};
