@@ -6,19 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Keys that no family's forward pass depends on. */
-static const char *const neutral_keys[] = {
-    "architectures", "model_type", "dtype", "torch_dtype", "transformers_version", "use_cache",
-    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id",
-    "initializer_range", "attention_dropout", "hidden_dropout", "attn_pdrop", "embd_pdrop",
-    "resid_pdrop", "auto_map", "_name_or_path", "name_or_path", "output_attentions",
-    "output_hidden_states", "return_dict", "task_specific_params", "pretraining_tp", "n_ctx",
-    "gradient_checkpointing", "is_encoder_decoder", "chunk_size_feed_forward", "id2label", "label2id",
-    "problem_type", "vocab_size", "unsloth_version", "_attn_implementation_autoset", "tokenizer_class",
-    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
-    "summary_use_proj", "reorder_and_upcast_attn", "is_llama_config", "rope_interleaved_unused",
-    "gguf", "general_name", "language_model_only", "quantization_config", NULL};
-
 bool sonde_recipe_good(const sonde_recipe *r)
 {
     return r->error.status == SONDE_OK;
@@ -216,25 +203,6 @@ sonde_act sonde_get_act(sonde_recipe *r, const char *key, const char *fallback)
     return SONDE_ACT_SILU;
 }
 
-/* A key that nobody read may change the forward pass: say so once. */
-static void warn_unknown_keys(const sonde_recipe *r)
-{
-    const char *key;
-    json_t *value;
-    json_t *root = json_incref((json_t *)(uintptr_t)sonde_config_root(r->config));
-    json_object_foreach(root, key, value) {
-        bool known = json_is_null(value);
-        for (int64_t i = 0; i < r->n_honoured && !known; i++) {
-            size_t n = strcspn(r->honoured[i], ".");
-            known = strncmp(r->honoured[i], key, n) == 0 && key[n] == '\0';
-        }
-        if (!known)
-            sonde_log(SONDE_LOG_WARN, "%s: key '%s' is not known to the %s family and was not used",
-                      sonde_config_source(r->config), key, r->family->name);
-    }
-    json_decref(root);
-}
-
 sonde_status sonde_recipe_create(const sonde_family *family, const sonde_weights *weights,
                                  sonde_recipe **recipe, sonde_error *err)
 {
@@ -244,14 +212,14 @@ sonde_status sonde_recipe_create(const sonde_family *family, const sonde_weights
     r->weights = weights;
     r->config = sonde_weights_config(weights);
     r->gguf = sonde_weights_container(weights) == SONDE_CONTAINER_GGUF;
-    sonde_ignore_keys(r, neutral_keys);
+    sonde_recipe_ignore_neutral(r);
     sonde_status status = family->describe(r, err);
+    if (status == SONDE_OK) sonde_recipe_check_keys(r);
     if (status == SONDE_OK) status = sonde_recipe_status(r, err);
     if (status != SONDE_OK) {
         sonde_recipe_destroy(&r);
         return status;
     }
-    warn_unknown_keys(r);
     *recipe = r;
     return SONDE_OK;
 }

@@ -122,6 +122,10 @@ void sonde_recipe_fail(sonde_recipe *r, sonde_status status, const char *format,
     SONDE_PRINTF(3, 4);
 bool sonde_recipe_good(const sonde_recipe *r);
 void sonde_recipe_honour(sonde_recipe *r, const char *key);
+/* Honours the keys that no family's forward pass depends on. */
+void sonde_recipe_ignore_neutral(sonde_recipe *r);
+/* After `describe`: refuses keys that were not read and would change the result, warns of others. */
+void sonde_recipe_check_keys(sonde_recipe *r);
 const char *sonde_role_name(sonde_role role);      /* "ATTN_Q" */
 const char *sonde_role_gguf_name(sonde_role role); /* "blk.%d.attn_q.weight" */
 /* New entries; 0 and NULL once the recipe has failed. A step's buffers are SONDE_NO_BUF, its roles
