@@ -22,10 +22,13 @@ bench:
 	@$(REMAKE) all
 	@$(B)/sonde bench data/model
 
-.PHONY: check-deps metrics format
+.PHONY: check-deps metrics format key-table
 ## check-deps: the law of dependence, public headers that stand alone, sizes of files
 check-deps:
 	@CC='$(CC)' $(PYTHON) tools/check_deps.py
+## key-table: rewrites the table of configuration keys in models/README.md
+key-table:
+	@$(PYTHON) tools/config_keys.py
 ## metrics: the longest functions and files, repeated lines
 metrics:
 	@$(PYTHON) tools/metrics.py
