@@ -37,3 +37,8 @@ SINCE ?= HEAD
 format:
 	@$(DEPS) format
 	@git clang-format --style file --extensions c,h -f $(SINCE) || [ $$? -eq 1 ]
+
+.PHONY: new-family
+## new-family: begins a family: NAME=x, the model_type (models/MODEL.md)
+new-family:
+	@$(PYTHON) tools/new_family.py '$(NAME)' $(if $(TITLE),'$(TITLE)')
