@@ -11,14 +11,15 @@
 
 #include <pthread.h>
 
-/* A weight of the recipe: a matrix (LINEAR, EMBED), one for each head (HEADS), or a vector. */
+/* A weight of the recipe: a matrix (LINEAR, EMBED), one for each head or expert (HEADS, EXPERTS), or
+ * a vector. */
 typedef struct sonde_bound {
     sonde_role role;
     int64_t layer;
     bool rare; /* some rows use it only (an expert): the first to stay in the file */
-    const sonde_tensor *tensor; /* of the matrices */
-    sonde_packed *matrices;     /* [n_matrices] */
-    int64_t n_matrices;         /* 0: a vector */
+    sonde_packed *matrices;       /* [n_matrices] */
+    const sonde_tensor **tensors; /* [n_matrices] where each is stored */
+    int64_t n_matrices;           /* 0: a vector */
     void *vector; /* reals [length] */
     int64_t length;
 } sonde_bound;
@@ -34,6 +35,8 @@ struct sonde_model {
     sonde_bound *bound;
     int64_t n_bound;
     size_t bound_capacity;
+    int32_t *bound_at; /* [n_layers + 1][roles] place in `bound` + 1; 0: not bound */
+    bool *used;        /* [tensors] read by some step */
     int64_t n_parameters;
     uint64_t memory; /* bound on packed weights; 0: what the machine has */
     uint32_t off;    /* SONDE_OFF_PACK */

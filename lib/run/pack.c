@@ -90,9 +90,9 @@ static sonde_status pack_all(sonde_model *model, packer *p, sonde_error *err)
         sonde_bound *b = &model->bound[i];
         for (int64_t j = 0; j < b->n_matrices; j++) {
             if (b->matrices[j].mapped) continue;
-            if (last != b->tensor) leave(model, last);
-            last = b->tensor;
-            SONDE_TRY(pack_matrix(p, &b->matrices[j], b->tensor->name, err));
+            if (last != b->tensors[j]) leave(model, last);
+            last = b->tensors[j];
+            SONDE_TRY(pack_matrix(p, &b->matrices[j], last->name, err));
         }
     }
     leave(model, last);

@@ -156,7 +156,7 @@ static void add_siblings(planner *p, sonde_op *op, int64_t index)
     const sonde_step *first = &p->r->steps[index];
     for (int64_t i = index + 1; i < p->r->n_steps && op->n_steps < SONDE_LINEAR_PARTS; i++) {
         const sonde_step *s = &p->r->steps[i];
-        bool sibling = s->kind == SONDE_STEP_LINEAR && s->in[0] == first->in[0] &&
+        bool sibling = s->kind == first->kind && s->in[0] == first->in[0] && s->in[1] == first->in[1] &&
                        p->needed_step[i] && !p->done[i] && s->logits == first->logits;
         if (sibling && !written_between(p, first->in[0], index, i)) add_part(p, op, i);
     }
@@ -271,9 +271,23 @@ static void add_step(planner *p, int64_t index)
     } else {
         sonde_op *op = new_op(p, (sonde_op_kind)s->kind);
         add_part(p, op, index);
-        bool join = s->kind == SONDE_STEP_LINEAR && on(p->plan, SONDE_OFF_FUSE);
+        bool product = s->kind == SONDE_STEP_LINEAR || s->kind == SONDE_STEP_EXPERTS;
+        bool join = product && on(p->plan, SONDE_OFF_FUSE);
         if (join) add_siblings(p, op, index);
     }
+}
+
+/* What a run must have room for. */
+static void count_products(const planner *p, const sonde_op *op)
+{
+    sonde_plan *plan = p->plan;
+    const sonde_step *s = op->n_steps > 0 ? op->steps[0] : NULL;
+    if (op->kind == SONDE_OP_HEADS)
+        plan->most_products = SONDE_MAX(plan->most_products, s->u.heads.n_heads);
+    if (op->kind != SONDE_OP_ROUTE) return;
+    plan->most_experts = SONDE_MAX(plan->most_experts, s->u.route.n_experts);
+    plan->most_slots = SONDE_MAX(plan->most_slots, s->u.route.n_chosen);
+    plan->most_products = SONDE_MAX(plan->most_products, s->u.route.n_experts);
 }
 
 static void build_ops(planner *p)
@@ -291,9 +305,7 @@ static void build_ops(planner *p)
     for (int64_t i = 0; i < p->plan->n_ops; i++) {
         sonde_op *op = &p->plan->ops[i];
         resolve_op(p, op);
-        if (op->kind == SONDE_OP_HEADS)
-            p->plan->most_products =
-                SONDE_MAX(p->plan->most_products, op->steps[0]->u.heads.n_heads);
+        count_products(p, op);
     }
 }
 

@@ -27,6 +27,11 @@ static void add_flops(const sonde_plan *plan, const sonde_step *s, sonde_plan_in
     if (s->kind == SONDE_STEP_HEADS)
         info->flops_per_row +=
             2.0 * (double)buffers[s->out[0]].width * (double)s->u.heads.part[0].dims;
+    if (s->kind == SONDE_STEP_EXPERTS) {
+        const sonde_buffer *x = &buffers[s->in[0]];
+        info->flops_per_row += 2.0 * (double)(x->width / SONDE_MAX(x->slots, 1)) *
+                               (double)buffers[s->out[0]].width;
+    }
     if (s->kind != SONDE_STEP_LINEAR) return;
     double flops = 2.0 * (double)buffers[s->in[0]].width * (double)buffers[s->out[0]].width;
     *(s->logits ? &info->flops_of_logits : &info->flops_per_row) += flops;
@@ -62,6 +67,7 @@ uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads)
     bytes += (uint64_t)threads * scratch_bytes(plan);
     bytes += (uint64_t)plan->convert_elements * sizeof(float);
     bytes += (uint64_t)plan->most_products * (sizeof(sonde_linear_args) + sizeof(int64_t));
+    bytes += (uint64_t)(plan->batch_rows * plan->most_slots + plan->most_experts) * 2 * sizeof(int32_t);
     return bytes + (uint64_t)plan->batch_rows * 64;
 }
 

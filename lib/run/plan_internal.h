@@ -27,14 +27,14 @@ typedef enum sonde_op_kind {
 } sonde_op_kind;
 
 /* One kernel call. A LINEAR may run several steps that share x, each perhaps with the residual add
- * that follows it. Weights are found when the plan is made; NULL in a plan of the shape only. */
+ * that follows it; EXPERTS several that share x and the choice. Weights are found when the plan is made; NULL in a plan of the shape only. */
 typedef struct sonde_op {
     sonde_op_kind kind;
     int32_t n_steps;
     const sonde_step *steps[SONDE_LINEAR_PARTS];
-    const sonde_packed *matrix[SONDE_LINEAR_PARTS]; /* LINEAR, EMBED; HEADS: one for each head */
-    const void *weight;                             /* NORM, ATTEND (sinks): reals, or NULL */
-    const void *bias[SONDE_LINEAR_PARTS];           /* LINEAR, NORM: reals, or NULL */
+    const sonde_packed *matrix[SONDE_LINEAR_PARTS]; /* LINEAR, EMBED; HEADS, EXPERTS: one for each */
+    const void *weight;                             /* NORM, ATTEND (sinks), ROUTE: reals, or NULL */
+    const void *bias[SONDE_LINEAR_PARTS];           /* LINEAR, NORM, EXPERTS: reals, or NULL */
     const sonde_attend_spec *attend;                /* CACHE, ATTEND */
     sonde_buf out[SONDE_LINEAR_PARTS];      /* LINEAR: the sum's buffer when the add is fused */
     sonde_buf residual[SONDE_LINEAR_PARTS]; /* SONDE_NO_BUF: none */
@@ -73,6 +73,7 @@ struct sonde_plan {
     size_t *kv_offset;  /* [n_layers] of a layer's page in a block; SIZE_MAX: no cache */
     size_t kv_block_bytes;
     int64_t most_products;    /* of one step that is many of them */
+    int64_t most_experts, most_slots; /* of any step of experts */
     int64_t convert_elements; /* floats of the tap's conversion buffer (oracle) */
 };
 

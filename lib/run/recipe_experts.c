@@ -63,19 +63,31 @@ sonde_buf sonde_join(sonde_recipe *r, int64_t n_heads, const sonde_head_dims *a,
 
 /* ---- experts ---------------------------------------------------------------------------------------- */
 
+/* Numbers that come from the configuration. */
+static void check_route(sonde_recipe *r, const sonde_route_spec *spec)
+{
+    bool grouped = spec->n_groups > 1;
+    int64_t groups = grouped ? spec->n_groups : 1, kept = grouped ? spec->kept_groups : 1;
+    if (spec->n_experts % groups != 0 || kept < 1 || kept > groups)
+        sonde_refuse(r, "%lld experts in %lld groups of which %lld are kept",
+                     (long long)spec->n_experts, (long long)groups, (long long)kept);
+    else if (spec->n_chosen < 1 || spec->n_chosen > spec->n_experts / groups * kept)
+        sonde_refuse(r, "a choice of %lld out of %lld experts", (long long)spec->n_chosen,
+                     (long long)(spec->n_experts / groups * kept));
+}
+
 sonde_routed sonde_route(sonde_recipe *r, int64_t layer, sonde_buf logits,
                          const sonde_route_spec *spec)
 {
     sonde_routed out = {0, 0};
-    int64_t groups = spec->n_groups > 1 ? spec->n_groups : 1;
-    check(r, width_of(r, logits) == spec->n_experts && spec->n_chosen > 0 &&
-                 spec->n_chosen <= spec->n_experts && spec->n_experts % groups == 0,
-          "choice of experts that does not fit its logits");
+    check(r, width_of(r, logits) == spec->n_experts, "choice of experts that does not fit its logits");
+    check_route(r, spec);
     out.weights = sonde_recipe_buffer(r, spec->n_chosen);
     out.ids = sonde_recipe_buffer(r, spec->n_chosen);
     sonde_step *step = sonde_recipe_step(r, SONDE_STEP_ROUTE, layer);
     if (!step) return out;
     r->buffers[out.ids].ids = true;
+    r->buffers[out.ids].experts = spec->n_experts;
     step->in[0] = logits;
     step->out[0] = out.weights;
     step->out[1] = out.ids;

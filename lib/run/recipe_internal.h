@@ -61,7 +61,8 @@ typedef struct sonde_step {
 typedef struct sonde_buffer {
     int64_t width; /* elements of a row; ragged: heads */
     bool ragged, logits;
-    bool ids;      /* elements are int32 */
+    bool ids;      /* elements are int32: numbers of experts */
+    int64_t experts; /* of ids: how many there are */
     int64_t slots; /* chosen experts: a row is [slots, width / slots]; 0: none */
 } sonde_buffer;
 

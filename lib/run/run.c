@@ -27,11 +27,17 @@ static sonde_status alloc_rows(sonde_run *run, sonde_error *err)
     size_t products = (size_t)run->plan->most_products;
     run->products.args = sonde_alloc(products, sizeof *run->products.args);
     run->products.first_unit = sonde_alloc(products + 1, sizeof *run->products.first_unit);
+    size_t lists = (rows - 1) * (size_t)run->plan->most_slots;
+    run->experts.most = run->plan->most_experts;
+    run->experts.first = sonde_alloc((size_t)run->experts.most + 1, sizeof(int32_t));
+    run->experts.x_rows = sonde_alloc(lists, sizeof(int32_t));
+    run->experts.y_rows = sonde_alloc(lists, sizeof(int32_t));
     if (run->plan->options.want_labels) run->labels = sonde_alloc(rows, sizeof *run->labels);
     bool good = set->rows && set->origin && set->spans && set->span_item && set->taps &&
                 run->token_ids && run->position_ids && run->entries && run->factors && run->indptr &&
                 run->first_key && run->logits_rows && run->item_logits && run->users &&
-                run->products.args && run->products.first_unit &&
+                run->products.args && run->products.first_unit && run->experts.first &&
+                run->experts.x_rows && run->experts.y_rows &&
                 (run->labels || !run->plan->options.want_labels);
     return good ? SONDE_OK : sonde_no_memory(err, "the rows of a step", rows * 128);
 }
@@ -95,7 +101,8 @@ void sonde_run_destroy(sonde_run **out)
                       run->set.span_item, run->set.taps, run->token_ids, run->position_ids,
                       run->entries, run->factors, run->indptr, run->first_key, run->logits_rows,
                       run->item_logits, run->users, run->labels, run->products.args,
-                      run->products.first_unit, run->arena, run->ragged,
+                      run->products.first_unit, run->experts.first, run->experts.x_rows,
+                      run->experts.y_rows, run->arena, run->ragged,
                       run->scratch, run->convert};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
     sonde_run_free_blocks(run);

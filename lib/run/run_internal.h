@@ -39,6 +39,13 @@ typedef struct sonde_products {
     int64_t n;
 } sonde_products;
 
+/* Virtual rows (row times slots + slot) of a step by the expert that they chose. */
+typedef struct sonde_expert_rows {
+    int32_t *first;            /* [most + 1] */
+    int32_t *x_rows, *y_rows;  /* [batch_rows * plan->most_slots] */
+    int64_t most;              /* experts of any step: plan->most_experts */
+} sonde_expert_rows;
+
 struct sonde_run {
     const sonde_plan *plan;
     sonde_run_options options;
@@ -65,6 +72,7 @@ struct sonde_run {
     sonde_row_labels *labels;                    /* [batch_rows] or NULL */
     void **users;                                /* [batch_rows] */
     sonde_products products;
+    sonde_expert_rows experts;
     uint64_t block_number;
     sonde_run_stats stats;
 };
@@ -84,6 +92,11 @@ sonde_status sonde_run_op(sonde_run *run, const sonde_op *op, sonde_error *err);
 void *sonde_run_buffer(const sonde_run *run, sonde_buf buf);
 sonde_status sonde_run_need_scratch(sonde_run *run, size_t bytes, sonde_error *err);
 void sonde_run_call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t units);
+
+/* run_experts.c */
+sonde_status sonde_run_route(sonde_run *run, const sonde_op *op, sonde_error *err);
+sonde_status sonde_run_experts(sonde_run *run, const sonde_op *op, sonde_error *err);
+void sonde_run_combine(sonde_run *run, const sonde_op *op);
 
 /* run_products.c: steps that are many products, one for each head. */
 sonde_status sonde_run_heads(sonde_run *run, const sonde_op *op, sonde_error *err);

@@ -46,7 +46,10 @@ static void run_units(void *context, int64_t begin, int64_t end, int thread)
     case SONDE_OP_ATTEND: backend->attend(c->args, begin, end, scratch); break;
     case SONDE_OP_MAP: backend->map(c->args, begin, end); break;
     case SONDE_OP_JOIN: backend->join(c->args, begin, end); break;
-    case SONDE_OP_HEADS: sonde_product_units(backend, c->args, begin, end, scratch); break;
+    case SONDE_OP_HEADS:
+    case SONDE_OP_EXPERTS: sonde_product_units(backend, c->args, begin, end, scratch); break;
+    case SONDE_OP_ROUTE: backend->route(c->args, begin, end, scratch); break;
+    case SONDE_OP_COMBINE: backend->combine(c->args, begin, end); break;
     default: break;
     }
     sonde_fpu_restore(fpu);
@@ -293,6 +296,17 @@ static sonde_status tap_wide(sonde_run *run, sonde_tap_view *view, double *wide,
     return SONDE_OK;
 }
 
+/* The ids of experts are int32 in rows of doubles, too. */
+static sonde_status tap_wide_ids(sonde_run *run, sonde_tap_view *view, const double *wide,
+                                 sonde_error *err)
+{
+    for (int64_t r = 0; r < view->n_rows; r++)
+        memcpy(run->convert + r * view->stride, wide + r * view->stride,
+               (size_t)view->width * sizeof(int32_t));
+    view->data = run->convert;
+    return run->options.tap(run->options.tap_context, view, err);
+}
+
 static sonde_status run_hook(sonde_run *run, const sonde_op *op, sonde_error *err)
 {
     const sonde_recipe *r = run->plan->model->recipe;
@@ -314,7 +328,10 @@ static sonde_status run_hook(sonde_run *run, const sonde_op *op, sonde_error *er
                            .users = run->users};
     uint64_t begin = sonde_now_ns();
     sonde_status status;
-    if (run->plan->model->backend->real_bytes == sizeof(double))
+    bool wide = run->plan->model->backend->real_bytes == sizeof(double);
+    if (wide && r->buffers[buf].ids)
+        status = tap_wide_ids(run, &view, sonde_run_buffer(run, buf), err);
+    else if (wide)
         status = tap_wide(run, &view, sonde_run_buffer(run, buf), err);
     else
         status = run->options.tap(run->options.tap_context, &view, err);
@@ -341,6 +358,9 @@ sonde_status sonde_run_op(sonde_run *run, const sonde_op *op, sonde_error *err)
     case SONDE_OP_MAP: run_map(run, s); return SONDE_OK;
     case SONDE_OP_HEADS: return sonde_run_heads(run, op, err);
     case SONDE_OP_JOIN: run_join(run, s); return SONDE_OK;
+    case SONDE_OP_ROUTE: return sonde_run_route(run, op, err);
+    case SONDE_OP_EXPERTS: return sonde_run_experts(run, op, err);
+    case SONDE_OP_COMBINE: sonde_run_combine(run, op); return SONDE_OK;
     default: return run_hook(run, op, err);
     }
 }

@@ -22,9 +22,6 @@ void sonde_tensors_sort_by_data(sonde_tensor *tensors, int64_t count);
 /* In an array sorted by name; NULL when absent. */
 const sonde_tensor *sonde_tensors_find(const sonde_tensor *tensors, int64_t count,
                                        const char *name);
-/* "[48, 12]" into `buffer`; returns it. */
-#define SONDE_SHAPE_BYTES 192
-const char *sonde_shape_text(const sonde_tensor *tensor, char buffer[SONDE_SHAPE_BYTES]);
 
 /* --- tensors in two parts --- */
 

@@ -36,6 +36,10 @@ typedef struct sonde_tensor {
  * and cols of the product and their order are the caller's to fill in. */
 void sonde_tensor_matrix(const sonde_tensor *tensor, int64_t index, sonde_matrix_source *source);
 
+/* "[48, 12]" into `buffer`; returns it. */
+#define SONDE_SHAPE_BYTES 192
+const char *sonde_shape_text(const sonde_tensor *tensor, char buffer[SONDE_SHAPE_BYTES]);
+
 typedef struct sonde_weights sonde_weights;
 
 typedef enum sonde_container {
