@@ -88,6 +88,8 @@ void sonde_mapping_close(sonde_mapping *mapping);
 /* The whole pages inside a part of a mapping may leave this process's memory; they come back from
  * the file when they are read again. [any thread] */
 void sonde_pages_release(const void *data, size_t bytes);
+/* A big block that is filled at once may take big pages where the system has them. [any thread] */
+void sonde_pages_huge(void *data, size_t bytes);
 /* Reads a whole file of at most `max_bytes` into given memory (NUL added, not counted). */
 sonde_status sonde_read_file(const char *path, size_t max_bytes, char **data, size_t *bytes,
                              sonde_error *err);

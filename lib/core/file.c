@@ -55,6 +55,18 @@ void sonde_pages_release(const void *data, size_t bytes)
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+void sonde_pages_huge(void *data, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    uintptr_t page = (uintptr_t)2 << 20, at = (uintptr_t)data;
+    uintptr_t begin = (at + page - 1) / page * page, end = (at + bytes) / page * page;
+    if (begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)data;
+    (void)bytes;
+#endif
+}
+
 static sonde_status read_all(int fd, const char *path, char *data, size_t bytes, sonde_error *err)
 {
     size_t got = 0;

@@ -58,21 +58,49 @@ void sonde_panel_slice(const sonde_matrix_source *source, int64_t panel, int64_t
     make_slice(source, panel, begin, end - begin, slice + SONDE_PANEL * SONDE_MATRIX_SLICE, slice);
 }
 
+/* A slice of elements of two bytes that are kept as they are stored, through a tile as above. */
+static void copy_slice(const sonde_matrix_source *source, int64_t panel, int64_t begin, int64_t n,
+                       uint16_t *tile, uint16_t *slice)
+{
+    for (int64_t lane = 0; lane < SONDE_PANEL; lane++) {
+        int64_t r = panel * SONDE_PANEL + lane;
+        uint16_t *row = tile + lane * SONDE_SLICE_STRIDE;
+        if (r < source->rows)
+            memcpy(row, (const uint8_t *)sonde_matrix_stored_row(source, r) + 2 * begin,
+                   (size_t)n * sizeof *row);
+        else
+            memset(row, 0, (size_t)n * sizeof *row);
+    }
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t lane = 0; lane < SONDE_PANEL; lane++)
+            slice[k * SONDE_PANEL + lane] = tile[lane * SONDE_SLICE_STRIDE + k];
+}
+
+static void pack_slice(const sonde_matrix_source *source, const sonde_packed *packed, int64_t panel,
+                       int64_t begin, int64_t n, float *scratch)
+{
+    float *tile = scratch + SONDE_PANEL * SONDE_MATRIX_SLICE;
+    size_t at = (size_t)((panel * source->cols + begin) * SONDE_PANEL);
+    if (packed->dtype == SONDE_DTYPE_F32) {
+        make_slice(source, panel, begin, n, tile, (float *)packed->data + at);
+        return;
+    }
+    uint16_t *to = (uint16_t *)packed->data + at;
+    if (packed->dtype == source->dtype && sonde_matrix_stored_row(source, 0)) {
+        copy_slice(source, panel, begin, n, (uint16_t *)(void *)tile, to);
+        return;
+    }
+    make_slice(source, panel, begin, n, tile, scratch);
+    sonde_encode_f32(packed->dtype, scratch, to, n * SONDE_PANEL);
+}
+
 void sonde_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                 int64_t end, float *scratch)
 {
-    float *tile = scratch + SONDE_PANEL * SONDE_MATRIX_SLICE;
-    int64_t k_step = SONDE_MATRIX_SLICE;
     for (int64_t panel = begin; panel < end; panel++)
-        for (int64_t k = 0; k < source->cols; k += k_step) {
-            int64_t n = SONDE_MIN(k_step, source->cols - k);
-            size_t at = (size_t)((panel * source->cols + k) * SONDE_PANEL);
-            bool wide = packed->dtype == SONDE_DTYPE_F32;
-            float *slice = wide ? (float *)packed->data + at : scratch;
-            make_slice(source, panel, k, n, tile, slice);
-            if (!wide)
-                sonde_encode_f32(packed->dtype, slice, (uint16_t *)packed->data + at,
-                                 n * SONDE_PANEL);
+        for (int64_t k = 0; k < source->cols; k += SONDE_MATRIX_SLICE) {
+            int64_t n = SONDE_MIN(SONDE_MATRIX_SLICE, source->cols - k);
+            pack_slice(source, packed, panel, k, n, scratch);
         }
 }
 

@@ -65,6 +65,7 @@ static sonde_status pack_matrix(packer *p, sonde_packed *matrix, const char *nam
 {
     matrix->data = sonde_alloc_raw(matrix->bytes, 1);
     if (!matrix->data) return sonde_no_memory(err, name, matrix->bytes);
+    sonde_pages_huge(matrix->data, matrix->bytes);
     p->matrix = matrix;
     p->scratch_floats = sonde_pack_scratch_floats(matrix->cols);
     p->scratch = sonde_alloc_raw(p->scratch_floats * (size_t)sonde_pool_threads(p->pool),

@@ -53,5 +53,8 @@ void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst);
  * the dtype's block. */
 void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t begin, int64_t n,
                         float *dst);
+/* Where the elements of output feature r lie one after the other, as they are: its first one; NULL
+ * for columns, blocks and scaled elements. Any alignment. */
+const void *sonde_matrix_stored_row(const sonde_matrix_source *source, int64_t r);
 
 #endif

@@ -104,6 +104,12 @@ void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t be
     }
 }
 
+const void *sonde_matrix_stored_row(const sonde_matrix_source *source, int64_t r)
+{
+    bool plain = !source->transposed && !source->scales && sonde_dtype_block_elements(source->dtype) == 1;
+    return plain ? block_at(source, stored_row(source, r) * source->stored_cols) : NULL;
+}
+
 void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst)
 {
     sonde_matrix_slice(source, r, 0, source->cols, dst);
