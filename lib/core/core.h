@@ -103,6 +103,9 @@ sonde_status sonde_status_of_errno(int error_number);
 /* --- log, time, hash ------------------------------------------------------------------------- */
 
 void sonde_log(sonde_log_level level, const char *format, ...) SONDE_PRINTF(2, 3);
+/* Between mute(true) and mute(false) this thread's lines are dropped: for work that is done once more
+ * and says the same. Nests. */
+void sonde_log_mute(bool mute);
 /* Monotonic nanoseconds. */
 uint64_t sonde_now_ns(void);
 /* XXH3-64 and XXH3-128 (low word first) of a block. */

@@ -21,8 +21,16 @@ void sonde_log_set(sonde_log_function *function, void *context, sonde_log_level 
     pthread_mutex_unlock(&sink.lock);
 }
 
+static _Thread_local int muted;
+
+void sonde_log_mute(bool mute)
+{
+    muted += mute ? 1 : -1;
+}
+
 void sonde_log(sonde_log_level level, const char *format, ...)
 {
+    if (muted > 0) return;
     pthread_mutex_lock(&sink.lock);
     if (sink.function && level <= sink.max) {
         char line[1024];

@@ -26,24 +26,32 @@ static sonde_status memory_of_run(const sonde_job *job, uint64_t *bytes, sonde_e
 }
 
 /* How much of --memory weights may take: what the run leaves of it. Where that cannot be known
- * beforehand, or half of the bound is enough anyway, nothing is asked here. */
-static sonde_status bound_weights(const sonde_job *job, sonde_model_options *options,
-                                  sonde_error *err)
+ * beforehand, or half of the bound is enough for them anyway, an eighth is kept for the run. */
+static sonde_status measure_run(const sonde_job *job, const sonde_model_options *options,
+                                uint64_t *run, sonde_error *err)
 {
     sonde_model_options measure = *options;
     sonde_model *model = NULL;
     sonde_model_info info;
-    char needed[32], there[32];
-    uint64_t memory = job->options.memory, run = memory / 8;
-    if (memory == 0) return SONDE_OK;
     measure.measure = true;
     measure.memory = UINT64_MAX;
     SONDE_TRY(sonde_model_open(job->spec.model, &measure, &model, err));
     sonde_model_info_get(model, &info);
     sonde_model_close(&model);
-    options->memory = memory;
-    if (info.packed_bytes <= memory / 2) return SONDE_OK;
-    if (job->scan.known) SONDE_TRY(memory_of_run(job, &run, err));
+    if (info.packed_bytes <= job->options.memory / 2 || !job->scan.known) return SONDE_OK;
+    return memory_of_run(job, run, err);
+}
+
+static sonde_status bound_weights(const sonde_job *job, sonde_model_options *options,
+                                  sonde_error *err)
+{
+    char needed[32], there[32];
+    uint64_t memory = job->options.memory, run = memory / 8;
+    if (memory == 0) return SONDE_OK;
+    sonde_log_mute(true); /* the job says the same when it opens all once more */
+    sonde_status status = measure_run(job, options, &run, err);
+    sonde_log_mute(false);
+    if (status != SONDE_OK) return status;
     options->memory = memory - SONDE_MIN(run, memory - 1);
     if (run < memory) return SONDE_OK;
     return sonde_fail(err, SONDE_TOO_BIG, "%s: the run needs about %s of memory beside its weights, "

@@ -102,6 +102,8 @@ void sonde_run_combine(sonde_run *run, const sonde_op *op);
 sonde_status sonde_run_heads(sonde_run *run, const sonde_op *op, sonde_error *err);
 /* Runs run->products.args [0, n); products of no rows are left out. */
 sonde_status sonde_run_products(sonde_run *run, sonde_op_kind kind, sonde_error *err);
+/* Lets go of the pages of mapped weights that a product has read. */
+void sonde_run_release_mapped(const sonde_linear_args *args);
 /* Units [begin, end) of all of them together. */
 void sonde_product_units(const sonde_backend *backend, const sonde_products *products, int64_t begin,
                          int64_t end, void *scratch);

@@ -112,6 +112,7 @@ static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *
     const sonde_backend *backend = run->plan->model->backend;
     SONDE_TRY(sonde_run_need_scratch(run, backend->linear_scratch(&args), err));
     sonde_run_call(run, SONDE_OP_LINEAR, &args, backend->linear_units(&args));
+    sonde_run_release_mapped(&args);
     return SONDE_OK;
 }
 

@@ -23,6 +23,14 @@ void sonde_product_units(const sonde_backend *backend, const sonde_products *pro
     }
 }
 
+/* What a product read from the file stays in the system's cache only: this process holds no more of
+ * it than one step's matrices. */
+void sonde_run_release_mapped(const sonde_linear_args *args)
+{
+    for (int32_t i = 0; i < args->n_parts && args->m > 0; i++)
+        if (args->parts[i].weight->mapped) sonde_matrix_release(&args->parts[i].weight->source);
+}
+
 sonde_status sonde_run_products(sonde_run *run, sonde_op_kind kind, sonde_error *err)
 {
     const sonde_backend *backend = run->plan->model->backend;
@@ -40,6 +48,7 @@ sonde_status sonde_run_products(sonde_run *run, sonde_op_kind kind, sonde_error 
     if (units == 0) return SONDE_OK;
     SONDE_TRY(sonde_run_need_scratch(run, scratch, err));
     sonde_run_call(run, kind, products, units);
+    for (int64_t i = 0; i < products->n; i++) sonde_run_release_mapped(&products->args[i]);
     return SONDE_OK;
 }
 

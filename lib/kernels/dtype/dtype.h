@@ -53,6 +53,9 @@ void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst);
  * the dtype's block. */
 void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t begin, int64_t n,
                         float *dst);
+/* The pages of a mapped file that hold this matrix may leave the process's memory; they come back
+ * from the system's page cache when they are read again. */
+void sonde_matrix_release(const sonde_matrix_source *source);
 /* Where the elements of output feature r lie one after the other, as they are: its first one; NULL
  * for columns, blocks and scaled elements. Any alignment. */
 const void *sonde_matrix_stored_row(const sonde_matrix_source *source, int64_t r);

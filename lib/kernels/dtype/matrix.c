@@ -104,6 +104,21 @@ void sonde_matrix_slice(const sonde_matrix_source *source, int64_t r, int64_t be
     }
 }
 
+void sonde_matrix_release(const sonde_matrix_source *s)
+{
+    int64_t last = s->rows - 1;
+    int64_t first = s->transposed ? s->first_input : s->first_row;
+    int64_t end = s->transposed ? first + s->cols
+                                : first + 1 + (s->take <= 0 ? last : last / s->take * s->stride + last % s->take);
+    size_t from = sonde_dtype_bytes(s->dtype, first * s->stored_cols);
+    size_t to = sonde_dtype_bytes(s->dtype, end * s->stored_cols);
+    if (s->dtype == SONDE_DTYPE_MXFP4 && s->scales) {
+        from = (size_t)(first * s->stored_cols / 2);
+        to = (size_t)(end * s->stored_cols / 2);
+    }
+    sonde_pages_release((const uint8_t *)s->data + from, to - from);
+}
+
 const void *sonde_matrix_stored_row(const sonde_matrix_source *source, int64_t r)
 {
     bool plain = !source->transposed && !source->scales && sonde_dtype_block_elements(source->dtype) == 1;
