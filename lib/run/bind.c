@@ -373,11 +373,25 @@ static bool glob(const char *pattern, const char *text)
     return *pattern == *text && glob(pattern + 1, text + 1);
 }
 
+/* The number behind "layers." or "blk.", or -1. */
+static int64_t layer_of(const char *name)
+{
+    const char *at = strstr(name, "layers.");
+    at = at ? at + strlen("layers.") : strncmp(name, "blk.", 4) == 0 ? name + 4 : NULL;
+    if (!at || *at < '0' || *at > '9') return -1;
+    int64_t layer = 0;
+    for (; *at >= '0' && *at <= '9' && layer < INT32_MAX; at++) layer = 10 * layer + (*at - '0');
+    return layer;
+}
+
 /* Tensors that no step reads and that change nothing. */
 static bool is_harmless(const sonde_model *model, const sonde_tensor *t)
 {
     for (const char *const *p = model->family->ignored_weights; p && *p; p++)
         if (glob(*p, t->name)) return true;
+    const int64_t *left = model->recipe->ignored_layers;
+    int64_t layer = layer_of(t->name);
+    if (layer >= left[0] && layer < left[0] + left[1]) return true;
     bool tied_copy = strcmp(t->name, "lm_head.weight") == 0 &&
                      !sonde_model_bound(model, SONDE_ROLE_LM_HEAD, SONDE_GLOBAL);
     return tied_copy;

@@ -107,6 +107,7 @@ struct sonde_recipe {
     int64_t n_slopes;
     size_t slopes_capacity;
     sonde_role_rows rows[SONDE_ROLE_COUNT];
+    int64_t ignored_layers[2]; /* first, count */
     sonde_absent_entry absent[64];
     int64_t n_absent;
     const char *honoured[256]; /* keys read or ignored on purpose */

@@ -40,6 +40,12 @@ void sonde_weight_transpose_heads(sonde_recipe *r, sonde_role role)
     r->rows[role].transpose_heads = true;
 }
 
+void sonde_ignore_layers(sonde_recipe *r, int64_t first, int64_t count)
+{
+    r->ignored_layers[0] = first;
+    r->ignored_layers[1] = count;
+}
+
 /* ---- names ------------------------------------------------------------------------------------------ */
 
 /* A pattern with its %d filled in: the layer, then (where there is a second one) the expert. */

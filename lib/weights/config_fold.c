@@ -12,6 +12,7 @@ static const struct {
     {"n_embd", "hidden_size"},         {"n_layer", "num_hidden_layers"},
     {"n_head", "num_attention_heads"}, {"n_positions", "max_position_embeddings"},
     {"n_inner", "intermediate_size"},  {"num_experts", "num_local_experts"},
+    {"n_routed_experts", "num_local_experts"},
     {"rotary_emb_base", "rope_theta"}, {"rotary_pct", "partial_rotary_factor"},
 };
 

@@ -57,6 +57,7 @@ static const struct {
     {"deepseek_v3", "head_dim", "the rotated part's width, again"},
     {"deepseek_v3", "qk_head_dim", "the sum of two others"},
     {"deepseek_v3", "num_key_value_heads", "latent attention has none"},
+    {"deepseek_v3", "num_nextn_predict_layers", "layers that predict more tokens are left alone"},
     {"gpt_oss", "hidden_act", "its activation is of its own kind"},
     {"gemma", "hidden_act", "Hugging Face always uses tanh-GELU"},
 };

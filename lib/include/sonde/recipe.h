@@ -104,10 +104,13 @@ SONDE_API void sonde_set_dims(sonde_recipe *r, const sonde_dims *dims);
     X(ATTN_K_NORM, "blk.%d.attn_k_norm.weight")                                                    \
     X(ATTN_K_NORM_BIAS, "blk.%d.attn_k_norm.bias")                                                 \
     X(ATTN_Q_A, "blk.%d.attn_q_a.weight")                                                          \
+    X(ATTN_Q_A_BIAS, "blk.%d.attn_q_a.bias")                                                       \
     X(ATTN_Q_A_NORM, "blk.%d.attn_q_a_norm.weight")                                                \
     X(ATTN_Q_B, "blk.%d.attn_q_b.weight")                                                          \
     X(ATTN_KV_LATENT, "blk.%d.attn_kv_a_mqa.weight")                                               \
+    X(ATTN_KV_LATENT_BIAS, "blk.%d.attn_kv_a_mqa.bias")                                            \
     X(ATTN_K_PE, "blk.%d.attn_kv_a_mqa.weight")                                                    \
+    X(ATTN_K_PE_BIAS, "blk.%d.attn_kv_a_mqa.bias")                                                 \
     X(ATTN_KV_NORM, "blk.%d.attn_kv_a_norm.weight")                                                \
     X(ATTN_K_ABSORB, "blk.%d.attn_k_b.weight")                                                     \
     X(ATTN_K_UP, "blk.%d.attn_k_b.weight")                                                         \
@@ -167,6 +170,9 @@ SONDE_API void sonde_weight_rows(sonde_recipe *r, sonde_role role, int64_t first
 /* Says that GGUF files store the rows of each head of `role` interleaved (`llama` q and k); they
  * are put back into Hugging Face order at load. */
 SONDE_API void sonde_weight_unpermute_gguf(sonde_recipe *r, sonde_role role, int64_t head_dim);
+/* Says that the checkpoint may hold tensors of `count` more layers from `first` on, which are left
+ * alone (DeepSeek's prediction of several tokens). */
+SONDE_API void sonde_ignore_layers(sonde_recipe *r, int64_t first, int64_t count);
 /* True when the checkpoint holds a tensor for the role (layer or SONDE_GLOBAL). When no weights are
  * open (`sonde points`), what the config says about tying decides: false. */
 SONDE_API bool sonde_has_weight(sonde_recipe *r, sonde_role role, int64_t layer);

@@ -1,0 +1,31 @@
+/*
+ * deepseek_block.h - the decoder block that DeepSeek V2, V3, R1 and Kimi K2 share: latent attention
+ * (MLA) and a mixture of experts with experts that every row shares.
+ */
+#ifndef SONDE_MODELS_DEEPSEEK_BLOCK_H
+#define SONDE_MODELS_DEEPSEEK_BLOCK_H
+
+#include "sonde/recipe.h"
+
+typedef struct deepseek_model {
+    sonde_dims dims;
+    double eps, scale;
+    sonde_act act;
+    int32_t rope;                           /* table */
+    int64_t q_rank, kv_rank;                /* q_rank 0: queries are projected directly */
+    int64_t nope, rotary;                   /* dims of a head without and with rope */
+    int64_t dense_layers, moe_ffn, shared_ffn; /* the first layers have a plain MLP; shared_ffn 0: none */
+    sonde_route_spec route;
+    bool attention_bias, tied;
+} deepseek_model;
+
+/* Reads what the families have in common; the pairing is that of their rope. The router's rule is
+ * left to them, but for the number of experts and their scaling. */
+void deepseek_read(sonde_recipe *r, deepseek_model *m, sonde_rope_pairing pairing);
+/* Embedding, blocks, final norm and logits. */
+void deepseek_write(sonde_recipe *r, const deepseek_model *m);
+
+extern const sonde_weight_name deepseek_weights[], deepseek_gguf_weights[];
+extern const char *const deepseek_ignored_weights[];
+
+#endif
