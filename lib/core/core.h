@@ -65,6 +65,11 @@ void sonde_string_format(sonde_string *s, const char *format, ...) SONDE_PRINTF(
 void sonde_string_json(sonde_string *s, const char *bytes, size_t n);
 void sonde_string_reset(sonde_string *s);
 
+#define SONDE_PRINTABLE_BYTES 96
+/* Text from a file made fit for a message: control characters and invalid UTF-8 become '?', a long
+ * text is cut. Returns `buffer`. */
+const char *sonde_printable(const char *bytes, size_t n, char buffer[SONDE_PRINTABLE_BYTES]);
+
 /* Whole-string numbers: true only when all of `text` is one number in [min, max] (finite). */
 bool sonde_parse_i64(const char *text, int64_t min, int64_t max, int64_t *out);
 bool sonde_parse_f64(const char *text, double min, double max, double *out);

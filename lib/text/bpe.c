@@ -1,21 +1,21 @@
 /*
- * bpe.c - byte-level BPE of one piece: a linked list of symbols and a heap of mergeable pairs by
- * (rank, position), so that a long run costs n log n. A pair that no longer stands is skipped when
- * it comes up.
+ * bpe.c - BPE of one piece. A piece whose own text is known to become one id costs one look-up; short
+ * ones are merged by scanning, long ones by a heap of mergeable pairs by (rank, position) over a linked
+ * list, so that a long run costs n log n. A pair that no longer stands is skipped when it comes up.
  */
 #include "text_internal.h"
 
 #include <string.h>
 
 typedef struct symbol {
-    int64_t previous, next; /* -1: none */
+    int32_t previous, next; /* -1: none */
     uint32_t id;            /* UINT32_MAX: merged away */
     uint32_t start, end;
 } symbol;
 
 typedef struct pair {
     uint32_t rank, result;
-    int64_t at;        /* left symbol */
+    int32_t at; /* left symbol */
     uint32_t left, right;
 } pair;
 
@@ -85,32 +85,37 @@ static pair heap_pop(sonde_bpe_scratch *s)
 
 /* ---- merging ------------------------------------------------------------------------------------------ */
 
-static bool find_merge(const sonde_pair_table *m, uint32_t left, uint32_t right, pair *found)
+static const sonde_merge *find_merge(const sonde_merge_table *m, uint32_t left, uint32_t right)
 {
-    if (!m->keys) return false;
     uint64_t key = ((uint64_t)left << 32 | right) + 1;
-    uint64_t slot = (key * 0x9E3779B97F4A7C15u) >> 20;
-    for (slot &= m->mask; m->keys[slot]; slot = (slot + 1) & m->mask) {
-        if (m->keys[slot] != key) continue;
-        found->rank = m->ranks[slot];
-        found->result = m->results[slot];
-        return true;
-    }
-    return false;
+    uint64_t slot = ((key * 0x9E3779B97F4A7C15u) >> 20) & m->mask;
+    for (; m->rows[slot].key; slot = (slot + 1) & m->mask)
+        if (m->rows[slot].key == key) return &m->rows[slot];
+    return NULL;
 }
 
-static bool offer(const sonde_tokenizer *t, sonde_bpe_scratch *s, int64_t at)
+static bool offer(const sonde_tokenizer *t, sonde_bpe_scratch *s, int32_t at)
 {
     if (at < 0 || s->symbols[at].next < 0) return true;
-    pair p = {.at = at, .left = s->symbols[at].id, .right = s->symbols[s->symbols[at].next].id};
-    return !find_merge(&t->merges, p.left, p.right, &p) || heap_push(s, p);
+    uint32_t left = s->symbols[at].id, right = s->symbols[s->symbols[at].next].id;
+    const sonde_merge *m = find_merge(&t->model.merges, left, right);
+    return !m || heap_push(s, (pair){m->rank, m->result, at, left, right});
 }
 
-static bool merge_all(const sonde_tokenizer *t, sonde_bpe_scratch *s)
+/* The union's bytes: normalising may have put characters out of the order of their bytes. */
+static void join(symbol *left, const symbol *right, uint32_t id)
+{
+    left->id = id;
+    left->start = SONDE_MIN(left->start, right->start);
+    left->end = SONDE_MAX(left->end, right->end);
+    left->next = right->next;
+}
+
+static bool merge_long(const sonde_tokenizer *t, sonde_bpe_scratch *s)
 {
     s->n_heap = 0;
     for (size_t i = 0; i + 1 < s->n_symbols; i++)
-        if (!offer(t, s, (int64_t)i)) return false;
+        if (!offer(t, s, (int32_t)i)) return false;
     while (s->n_heap > 0) {
         pair p = heap_pop(s);
         symbol *left = &s->symbols[p.at];
@@ -118,9 +123,7 @@ static bool merge_all(const sonde_tokenizer *t, sonde_bpe_scratch *s)
         if (left->id != p.left || left->next < 0) continue;
         symbol *right = &s->symbols[left->next];
         if (right->id != p.right) continue;
-        left->id = p.result;
-        left->end = right->end;
-        left->next = right->next;
+        join(left, right, p.result);
         right->id = UINT32_MAX;
         if (left->next >= 0) s->symbols[left->next].previous = p.at;
         if (!offer(t, s, left->previous) || !offer(t, s, p.at)) return false;
@@ -128,46 +131,184 @@ static bool merge_all(const sonde_tokenizer *t, sonde_bpe_scratch *s)
     return true;
 }
 
-static bool add_symbol(sonde_bpe_scratch *s, uint32_t id, const sonde_char *from)
+#define SHORT_SYMBOLS 24
+
+/* The lowest rank, leftmost first, found by scanning; symbols move together as they are joined. */
+static void merge_short(const sonde_tokenizer *t, sonde_bpe_scratch *s)
+{
+    const sonde_merge *merges[SHORT_SYMBOLS];
+    symbol *symbols = s->symbols;
+    size_t n = s->n_symbols;
+    for (size_t i = 0; i + 1 < n; i++)
+        merges[i] = find_merge(&t->model.merges, symbols[i].id, symbols[i + 1].id);
+    for (;;) {
+        size_t best = n;
+        for (size_t i = 0; i + 1 < n; i++)
+            if (merges[i] && (best == n || merges[i]->rank < merges[best]->rank)) best = i;
+        if (best == n) break;
+        merge_steps++;
+        join(&symbols[best], &symbols[best + 1], merges[best]->result);
+        n--;
+        memmove(symbols + best + 1, symbols + best + 2, (n - best - 1) * sizeof *symbols);
+        if (best + 1 < n) memmove(merges + best, merges + best + 1, (n - best - 1) * sizeof *merges);
+        if (best + 1 < n)
+            merges[best] = find_merge(&t->model.merges, symbols[best].id, symbols[best + 1].id);
+        if (best > 0)
+            merges[best - 1] = find_merge(&t->model.merges, symbols[best - 1].id, symbols[best].id);
+    }
+    for (size_t i = 0; i < n; i++) symbols[i].next = i + 1 < n ? (int32_t)i + 1 : -1;
+    s->n_symbols = n;
+}
+
+/* ---- symbols -------------------------------------------------------------------------------------------- */
+
+static bool add_symbol(sonde_bpe_scratch *s, int64_t id, uint32_t start, uint32_t end)
 {
     if (!sonde_grow(&s->symbols, &s->symbol_capacity, s->n_symbols + 1, sizeof *s->symbols))
         return false;
-    int64_t at = (int64_t)s->n_symbols++;
-    s->symbols[at] = (symbol){at - 1, -1, id, from->start, from->end};
+    int32_t at = (int32_t)s->n_symbols++;
+    s->symbols[at] = (symbol){at - 1, -1, (uint32_t)id, start, end};
     if (at > 0) s->symbols[at - 1].next = at;
     return true;
 }
 
-/* The piece's bytes, and a symbol for every byte that the vocabulary has; others vanish. */
-static bool set_symbols(const sonde_tokenizer *t, const sonde_char *chars, size_t n,
-                        sonde_bpe_scratch *s)
+/* A character (or byte) without a piece: waits as the unknown token, which may grow; a known character
+ * sends it off. Hugging Face's byte fallback does not. */
+typedef struct unknown {
+    bool waits;
+    uint32_t start, end;
+} unknown;
+
+static bool send_unknown(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u)
 {
-    s->n_symbols = s->n_bytes = 0;
-    if (!sonde_grow(&s->bytes, &s->byte_capacity, 4 * n, 1)) return false;
-    for (size_t i = 0; i < n; i++) {
-        char utf8[4];
-        size_t length = sonde_utf8_put(chars[i].code_point, utf8);
-        for (size_t j = 0; j < length; j++) {
-            int64_t id = t->byte_ids[(unsigned char)utf8[j]];
-            s->bytes[s->n_bytes++] = utf8[j];
-            if (id >= 0 && !add_symbol(s, (uint32_t)id, &chars[i])) return false;
-        }
+    if (!u->waits) return true;
+    u->waits = false;
+    return add_symbol(s, t->model.unknown, u->start, u->end);
+}
+
+static bool add_unknown(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, const sonde_char *c)
+{
+    if (t->model.unknown < 0) return true;
+    if (u->waits && t->model.fuse_unknown) {
+        u->end = SONDE_MAX(u->end, c->end);
+        return true;
     }
+    bool good = send_unknown(t, s, u);
+    *u = (unknown){true, c->start, c->end};
+    return good;
+}
+
+static bool add_fallback(const sonde_tokenizer *t, sonde_bpe_scratch *s, const char *utf8, size_t n,
+                         const sonde_char *c)
+{
+    bool good = true;
+    for (size_t i = 0; i < n && good; i++)
+        good = add_symbol(s, t->model.fallback_ids[(unsigned char)utf8[i]], c->start, c->end);
+    return good;
+}
+
+static bool has_fallback(const sonde_tokenizer *t, const char *utf8, size_t n)
+{
+    if (!t->model.byte_fallback) return false;
+    for (size_t i = 0; i < n; i++)
+        if (t->model.fallback_ids[(unsigned char)utf8[i]] < 0) return false;
     return true;
 }
 
-sonde_status sonde_bpe_encode(const sonde_tokenizer *t, const sonde_char *chars, size_t n,
-                              sonde_bpe_scratch *s, sonde_tokens *out, sonde_error *err)
+/* The symbols of a character: of its bytes, or its own, or its byte tokens. */
+static bool add_char(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, const sonde_char *c)
 {
-    if (!set_symbols(t, chars, n, s)) return sonde_no_memory(err, "tokenizing", n * sizeof(symbol));
-    if (t->ignore_merges) {
-        int64_t whole = sonde_tokenizer_lookup(t, s->bytes, s->n_bytes);
-        if (whole >= 0)
-            return sonde_tokens_push(out, (uint32_t)whole, chars[0].start, chars[n - 1].end, err);
+    char utf8[4];
+    size_t n = sonde_utf8_put(c->code_point, utf8);
+    bool good = true;
+    for (size_t i = 0; t->model.byte_level && i < n && good; i++) {
+        int64_t id = t->model.byte_ids[(unsigned char)utf8[i]];
+        if (id < 0) good = add_unknown(t, s, u, c);
+        else good = send_unknown(t, s, u) && add_symbol(s, id, c->start, c->end);
     }
-    if (!merge_all(t, s)) return sonde_no_memory(err, "tokenizing", n * sizeof(pair));
-    for (int64_t at = s->n_symbols > 0 ? 0 : -1; at >= 0; at = s->symbols[at].next)
-        SONDE_TRY(sonde_tokens_push(out, s->symbols[at].id, s->symbols[at].start,
-                                    s->symbols[at].end, err));
+    if (t->model.byte_level) return good;
+    int64_t id = sonde_vocabulary_find_char(t, c->code_point);
+    if (id >= 0) return send_unknown(t, s, u) && add_symbol(s, id, c->start, c->end);
+    return has_fallback(t, utf8, n) ? add_fallback(t, s, utf8, n, c) : add_unknown(t, s, u, c);
+}
+
+static bool set_symbols(const sonde_tokenizer *t, const sonde_char *chars, size_t n,
+                        sonde_bpe_scratch *s)
+{
+    unknown u = {0};
+    s->n_symbols = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!add_char(t, s, &u, &chars[i])) return false;
+    return send_unknown(t, s, &u);
+}
+
+/* ---- pieces --------------------------------------------------------------------------------------------- */
+
+/* Id of the piece with exactly this text, or -1. */
+static int64_t find_whole(const sonde_encoder *e, const sonde_char *chars, size_t n)
+{
+    sonde_bpe_scratch *s = e->bpe;
+    if (n > e->t->model.by_text.longest) return -1;
+    if (!sonde_grow(&s->bytes, &s->byte_capacity, 4 * n, 1)) return -1;
+    s->n_bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        s->n_bytes += sonde_utf8_put(chars[i].code_point, s->bytes + s->n_bytes);
+    return sonde_vocabulary_find(e->t, s->bytes, s->n_bytes);
+}
+
+static sonde_status push_whole(sonde_encoder *e, int64_t id, const sonde_char *chars, size_t n)
+{
+    uint32_t start = chars[0].start, end = chars[0].end;
+    for (size_t i = 1; i < n; i++) {
+        start = SONDE_MIN(start, chars[i].start);
+        end = SONDE_MAX(end, chars[i].end);
+    }
+    return sonde_tokens_push(e->out, (uint32_t)id, start, end, e->err);
+}
+
+enum { WHOLE_UNTRIED, WHOLE_YES, WHOLE_NO };
+
+/* A piece that no merge crosses the ends of. What a vocabulary's own text becomes is noted once. */
+static sonde_status encode_word(sonde_encoder *e, const sonde_char *chars, size_t n)
+{
+    const sonde_tokenizer *t = e->t;
+    sonde_bpe_scratch *s = e->bpe;
+    int64_t whole = find_whole(e, chars, n);
+    unsigned char known = whole < 0 ? WHOLE_NO
+        : atomic_load_explicit(&t->model.whole[whole], memory_order_relaxed);
+    if (whole >= 0 && (t->model.ignore_merges || known == WHOLE_YES)) return push_whole(e, whole, chars, n);
+    bool good = set_symbols(t, chars, n, s);
+    if (good && s->n_symbols <= SHORT_SYMBOLS) merge_short(t, s);
+    else if (good) good = merge_long(t, s);
+    if (!good) return sonde_no_memory(e->err, "tokenizing", n * (sizeof(symbol) + sizeof(pair)));
+    if (known == WHOLE_UNTRIED) {
+        bool one = s->n_symbols > 0 && s->symbols[0].next < 0 && s->symbols[0].id == whole;
+        atomic_store_explicit(&t->model.whole[whole], one ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+    }
+    for (int32_t at = s->n_symbols > 0 ? 0 : -1; at >= 0; at = s->symbols[at].next)
+        SONDE_TRY(sonde_tokens_push(e->out, s->symbols[at].id, s->symbols[at].start,
+                                    s->symbols[at].end, e->err));
     return SONDE_OK;
+}
+
+/* No merge joins `last` with an underline behind it. */
+static bool breaks_behind(const sonde_model *m, uint32_t last)
+{
+    if (last == SONDE_UNDERLINE) return false;
+    for (size_t i = 0; i < m->joined.count; i++)
+        if (m->joined.data[i].code_point == last) return false;
+    return true;
+}
+
+sonde_status sonde_bpe_encode(sonde_encoder *e, const sonde_char *chars, size_t n)
+{
+    const sonde_model *m = &e->t->model;
+    size_t begin = 0;
+    for (size_t at = 1; m->breaks && at < n; at++) {
+        if (chars[at].code_point != SONDE_UNDERLINE || !breaks_behind(m, chars[at - 1].code_point))
+            continue;
+        SONDE_TRY(encode_word(e, chars + begin, at - begin));
+        begin = at;
+    }
+    return encode_word(e, chars + begin, n - begin);
 }

@@ -1,22 +1,11 @@
 /*
  * encode.c - text to ids. Added tokens that match the text as given are cut out first; what lies
  * between them is normalised, cut again at the added tokens that match normalised text, split into
- * pieces and merged.
+ * pieces and given to the model.
  */
 #include "text_internal.h"
 
 #include <string.h>
-
-typedef struct encoder {
-    const sonde_tokenizer *t;
-    const char *text;
-    size_t bytes;
-    bool literal;
-    sonde_tokens *out;
-    sonde_bpe_scratch *bpe;
-    sonde_chars chars;
-    sonde_error *err;
-} encoder;
 
 void sonde_tokens_reset(sonde_tokens *tokens)
 {
@@ -47,89 +36,40 @@ sonde_status sonde_tokens_push(sonde_tokens *tokens, uint32_t id, uint32_t start
     return SONDE_OK;
 }
 
-/* ---- splits --------------------------------------------------------------------------------------------- */
-
-/* Splits chars[0, n) by the rules from `rule` on; the last pieces are merged. */
-static sonde_status encode_pieces(encoder *e, const sonde_char *chars, size_t n, size_t rule)
+sonde_status sonde_regex_failed(sonde_regex_result result, sonde_error *err)
 {
-    if (n == 0) return SONDE_OK;
-    if (rule == e->t->n_splits) return sonde_bpe_encode(e->t, chars, n, e->bpe, e->out, e->err);
-    for (size_t at = 0; at < n;) {
-        size_t end = sonde_split_next(e->t->splits[rule], chars, n, at);
-        SONDE_TRY(encode_pieces(e, chars + at, end - at, rule + 1));
-        at = end;
-    }
-    return SONDE_OK;
-}
-
-static sonde_status encode_chars(encoder *e, const sonde_char *chars, size_t n)
-{
-    bool prefix = e->t->prefix_space && n > 0 && chars[0].code_point != ' ';
-    if (!prefix) return encode_pieces(e, chars, n, 0);
-    sonde_chars with = {0};
-    bool good = sonde_chars_push(&with, ' ', chars[0].start, chars[0].start) &&
-                sonde_grow(&with.data, &with.capacity, n + 1, sizeof *with.data);
-    if (good) memcpy(with.data + 1, chars, n * sizeof *chars);
-    sonde_status status = good ? encode_pieces(e, with.data, n + 1, 0)
-                               : sonde_no_memory(e->err, "tokenizing", n * sizeof *chars);
-    sonde_free(with.data);
-    return status;
+    if (result == SONDE_REGEX_NO_MEMORY) return sonde_no_memory(err, "a split rule", 1 << 16);
+    return sonde_fail(err, SONDE_BAD_PROMPT, "a split rule of the tokenizer takes too many steps on "
+                      "this text");
 }
 
 /* ---- added tokens ----------------------------------------------------------------------------------------- */
 
-static bool is_word(uint32_t classes, uint32_t code_point)
+static bool has_class(const sonde_char *c, uint32_t class)
 {
-    uint32_t word = SONDE_CLASS_LETTER | SONDE_CLASS_NUMBER | SONDE_CLASS_MARK;
-    return (classes & word) != 0 || code_point == '_';
+    return (sonde_unicode_class(c->code_point) & class) != 0;
 }
 
-/* Does the token's text stand at chars[at]? Returns its length in characters, or 0. */
-static size_t stands_at(const sonde_added *token, const sonde_char *chars, size_t n, size_t at)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < token->length; count++) {
-        uint32_t c;
-        i += sonde_utf8_get(token->text + i, &c);
-        if (at + count >= n || chars[at + count].code_point != c) return 0;
-    }
-    return count;
-}
-
-/* Longest added token at chars[at], or NULL. */
-static const sonde_added *match_at(const sonde_matcher *m, const sonde_char *chars, size_t n,
-                                   size_t at, size_t *length)
-{
-    char utf8[4];
-    sonde_utf8_put(chars[at].code_point, utf8);
-    unsigned byte = (unsigned char)utf8[0];
-    for (uint32_t i = m->first[byte]; i < m->first[byte + 1]; i++) {
-        *length = stands_at(&m->tokens[i], chars, n, at);
-        if (*length) return &m->tokens[i];
-    }
-    return NULL;
-}
-
-static bool accepted(const encoder *e, const sonde_added *token, const sonde_char *chars, size_t n,
-                     size_t begin, size_t end)
+static bool accepted(const sonde_encoder *e, const sonde_added *token, const sonde_char *chars,
+                     size_t n, size_t begin, size_t end)
 {
     if (e->literal && token->special) return false;
     if (!token->single_word) return true;
-    bool before = begin > 0 && is_word(chars[begin - 1].classes, chars[begin - 1].code_point);
-    bool after = end < n && is_word(chars[end].classes, chars[end].code_point);
+    bool before = begin > 0 && has_class(&chars[begin - 1], SONDE_CLASS_WORD);
+    bool after = end < n && has_class(&chars[end], SONDE_CLASS_WORD);
     return !before && !after;
 }
 
-typedef sonde_status gap_function(encoder *e, const sonde_char *chars, size_t n);
+typedef sonde_status gap_function(sonde_encoder *e, const sonde_char *chars, size_t n);
 
 /* Cuts chars at the matcher's tokens; what lies between goes to `gap`. Space that rstrip swallowed
  * may still begin the next token, as in Hugging Face. */
-static sonde_status cut_at_tokens(encoder *e, const sonde_matcher *m, const sonde_char *chars,
+static sonde_status cut_at_tokens(sonde_encoder *e, const sonde_matcher *m, const sonde_char *chars,
                                   size_t n, gap_function *gap)
 {
     size_t done = 0, length;
-    for (size_t at = 0; m->count > 0 && at < n;) {
-        const sonde_added *token = match_at(m, chars, n, at, &length);
+    for (size_t at = 0; m->count > 0 && (at = sonde_matcher_skip(m, chars, n, at)) < n;) {
+        const sonde_added *token = sonde_matcher_at(m, chars, n, at, &length);
         if (!token) {
             at++;
             continue;
@@ -137,8 +77,8 @@ static sonde_status cut_at_tokens(encoder *e, const sonde_matcher *m, const sond
         size_t begin = at, end = at + length;
         at = end;
         if (!accepted(e, token, chars, n, begin, end)) continue;
-        while (token->lstrip && begin > done && (chars[begin - 1].classes & SONDE_CLASS_SPACE)) begin--;
-        while (token->rstrip && end < n && (chars[end].classes & SONDE_CLASS_SPACE)) end++;
+        while (token->lstrip && begin > done && has_class(&chars[begin - 1], SONDE_CLASS_SPACE)) begin--;
+        while (token->rstrip && end < n && has_class(&chars[end], SONDE_CLASS_SPACE)) end++;
         if (begin > done) SONDE_TRY(gap(e, chars + done, begin - done));
         SONDE_TRY(sonde_tokens_push(e->out, token->id, chars[begin].start, chars[end - 1].end, e->err));
         done = end;
@@ -146,38 +86,71 @@ static sonde_status cut_at_tokens(encoder *e, const sonde_matcher *m, const sond
     return gap(e, chars + done, n - done);
 }
 
+static sonde_status encode_chars(sonde_encoder *e, const sonde_char *chars, size_t n)
+{
+    return sonde_pretokenize(e, chars, n, 0);
+}
+
 /* A stretch of the text as given: normalise it, then cut at normalised tokens. */
-static sonde_status encode_gap(encoder *e, const sonde_char *chars, size_t n)
+static sonde_status encode_gap(sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     if (n == 0) return SONDE_OK;
-    if (!e->t->nfc) return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
+    if (e->t->n_normalizers == 0) return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
     sonde_chars copy = {0};
-    bool good = sonde_grow(&copy.data, &copy.capacity, n, sizeof *chars);
-    if (good) {
-        memcpy(copy.data, chars, n * sizeof *chars);
-        copy.count = n;
-        good = sonde_chars_nfc(&copy, 0);
-    }
-    sonde_status status = good ? cut_at_tokens(e, &e->t->normalized, copy.data, copy.count, encode_chars)
-                               : sonde_no_memory(e->err, "normalising text", n * sizeof *chars);
+    if (!sonde_grow(&copy.data, &copy.capacity, n, sizeof *chars))
+        return sonde_no_memory(e->err, "normalising text", n * sizeof *chars);
+    memcpy(copy.data, chars, n * sizeof *chars);
+    copy.count = n;
+    sonde_status status = sonde_normalize(e->t, &e->regex, &copy, e->err);
+    if (status == SONDE_OK)
+        status = cut_at_tokens(e, &e->t->normalized, copy.data, copy.count, encode_chars);
     sonde_free(copy.data);
     return status;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------ */
 
-static sonde_status add_template(encoder *e, const uint32_t *ids, size_t n, uint32_t at)
+/* Where the part that begins at `from` ends, by the tokenizer's own limits. */
+static size_t part_end(const sonde_encoder *e, size_t from)
+{
+    const sonde_chars *c = &e->chars;
+    size_t limit = SONDE_MIN(c->count, (from / e->t->most_chars + 1) * e->t->most_chars);
+    size_t run = 0;
+    bool space = false;
+    for (size_t at = from; at < limit; at++) {
+        bool is_space = has_class(&c->data[at], SONDE_CLASS_SPACE);
+        run = at > from && is_space == space ? run + 1 : 1;
+        space = is_space;
+        if (run > e->t->most_run) return at;
+    }
+    return limit;
+}
+
+static sonde_status encode_parts(sonde_encoder *e)
+{
+    const sonde_chars *c = &e->chars;
+    if (e->t->most_chars == 0) return cut_at_tokens(e, &e->t->raw, c->data, c->count, encode_gap);
+    for (size_t from = 0, end; from < c->count; from = end) {
+        end = part_end(e, from);
+        SONDE_TRY(cut_at_tokens(e, &e->t->raw, c->data + from, end - from, encode_gap));
+    }
+    return SONDE_OK;
+}
+
+static sonde_status add_template(sonde_encoder *e, const uint32_t *ids, size_t n, uint32_t at)
 {
     for (size_t i = 0; i < n; i++) SONDE_TRY(sonde_tokens_push(e->out, ids[i], at, at, e->err));
     return SONDE_OK;
 }
 
-static sonde_status encode_all(encoder *e, sonde_bos_mode bos)
+static sonde_status encode_all(sonde_encoder *e, sonde_bos_mode bos)
 {
+    bool unigram = e->t->model.kind == SONDE_MODEL_UNIGRAM;
     if (!sonde_chars_append(&e->chars, e->text, 0, e->bytes))
         return sonde_no_memory(e->err, "tokenizing", e->bytes * sizeof *e->chars.data);
-    e->bpe = sonde_bpe_scratch_create();
-    if (!e->bpe) return sonde_no_memory(e->err, "tokenizing", 64);
+    if (unigram) e->unigram = sonde_unigram_scratch_create();
+    else e->bpe = sonde_bpe_scratch_create();
+    if (!e->unigram && !e->bpe) return sonde_no_memory(e->err, "tokenizing", 64);
     uint32_t forced = (uint32_t)e->t->bos;
     if (bos == SONDE_BOS_AUTO) SONDE_TRY(add_template(e, e->t->prefix, e->t->n_prefix, 0));
     if (bos == SONDE_BOS_YES) {
@@ -186,10 +159,23 @@ static sonde_status encode_all(encoder *e, sonde_bos_mode bos)
                               "the tokenizer has none");
         SONDE_TRY(add_template(e, &forced, 1, 0));
     }
-    SONDE_TRY(cut_at_tokens(e, &e->t->raw, e->chars.data, e->chars.count, encode_gap));
+    SONDE_TRY(encode_parts(e));
     if (bos == SONDE_BOS_NO) return SONDE_OK;
     return add_template(e, e->t->suffix, e->t->n_suffix, (uint32_t)e->bytes);
 }
+
+static void encoder_reset(sonde_encoder *e)
+{
+    sonde_bpe_scratch_destroy(&e->bpe);
+    sonde_unigram_scratch_destroy(&e->unigram);
+    sonde_free(e->regex.stack);
+    sonde_free(e->chars.data);
+    for (size_t i = 0; i < SONDE_MAX_STAGES; i++) sonde_free(e->spaced[i].data);
+}
+
+/* What split rules may spend: real ones take a few steps a character. */
+#define STEPS_AT_LEAST ((uint64_t)1 << 26)
+#define STEPS_PER_BYTE 256u
 
 sonde_status sonde_tokenizer_encode(const sonde_tokenizer *tokenizer, const char *text,
                                     size_t bytes, const sonde_encode_options *options,
@@ -198,13 +184,13 @@ sonde_status sonde_tokenizer_encode(const sonde_tokenizer *tokenizer, const char
     size_t valid = sonde_utf8_valid_prefix(text, bytes);
     if (valid != bytes)
         return sonde_fail(err, SONDE_BAD_PROMPT, "text is not valid UTF-8 from byte %zu on", valid);
-    if (bytes > UINT32_MAX / 2)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "a text of %zu bytes: at most 2 GiB", bytes);
-    encoder e = {.t = tokenizer, .text = text, .bytes = bytes, .out = tokens, .err = err,
-                 .literal = options && options->literal_special};
+    if (bytes > INT32_MAX / 4)
+        return sonde_fail(err, SONDE_BAD_PROMPT, "a text of %zu bytes: at most 512 MiB", bytes);
+    sonde_encoder e = {.t = tokenizer, .text = text, .bytes = bytes, .out = tokens, .err = err,
+                       .regex.budget = STEPS_AT_LEAST + bytes * STEPS_PER_BYTE,
+                       .literal = options && options->literal_special};
     tokens->count = 0;
     sonde_status status = encode_all(&e, options ? options->bos : SONDE_BOS_AUTO);
-    sonde_bpe_scratch_destroy(&e.bpe);
-    sonde_free(e.chars.data);
+    encoder_reset(&e);
     return status;
 }

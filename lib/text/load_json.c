@@ -1,4 +1,5 @@
-/* load_json.c - tokenizer.json. A component that is not known is refused by name. */
+/* load_json.c - tokenizer.json: the model, added tokens and the template. What is not known is refused
+ * by name. */
 #include "text_internal.h"
 
 #include <string.h>
@@ -31,72 +32,7 @@ static bool flag(const json_t *object, const char *key)
     return json_is_true(json_object_get(object, key));
 }
 
-/* ---- normaliser and pre-tokenizer --------------------------------------------------------------------- */
-
-static sonde_status read_normalizer(loader *l, const json_t *n)
-{
-    if (!n || json_is_null(n)) return SONDE_OK;
-    const char *type = type_of(n);
-    if (strcmp(type, "NFC") == 0) {
-        l->t->nfc = true;
-        return SONDE_OK;
-    }
-    if (strcmp(type, "Sequence") != 0) return bad(l, "normalizer", type);
-    const json_t *list = json_object_get(n, "normalizers");
-    for (size_t i = 0; i < json_array_size(list); i++)
-        SONDE_TRY(read_normalizer(l, json_array_get(list, i)));
-    return SONDE_OK;
-}
-
-static sonde_status add_rule(loader *l, sonde_split_rule rule)
-{
-    if (l->t->n_splits == SONDE_MAX_SPLITS) return broken(l, "too many pre-tokenizers");
-    l->t->splits[l->t->n_splits++] = rule;
-    return SONDE_OK;
-}
-
-static sonde_status read_split(loader *l, const json_t *p)
-{
-    const char *regex = json_string_value(json_object_get(json_object_get(p, "pattern"), "Regex"));
-    const char *behaviour = json_string_value(json_object_get(p, "behavior"));
-    sonde_split_rule rule;
-    if (!behaviour || strcmp(behaviour, "Isolated") != 0 || flag(p, "invert"))
-        return bad(l, "Split behavior", behaviour);
-    if (!regex || !sonde_split_of_regex(regex, &rule)) return bad(l, "split rule", regex);
-    return add_rule(l, rule);
-}
-
-static sonde_status read_byte_level(loader *l, const json_t *p)
-{
-    const json_t *prefix = json_object_get(p, "add_prefix_space");
-    const json_t *regex = json_object_get(p, "use_regex");
-    if (!prefix || json_is_true(prefix)) {
-        if (l->t->n_splits > 0)
-            return bad(l, "pre-tokenizer", "ByteLevel with add_prefix_space behind another split");
-        l->t->prefix_space = true;
-    }
-    return !regex || json_is_true(regex) ? add_rule(l, SONDE_SPLIT_GPT2) : SONDE_OK;
-}
-
-static sonde_status read_pre_tokenizer(loader *l, const json_t *p, bool *byte_level)
-{
-    const char *type = type_of(p);
-    if (strcmp(type, "Sequence") == 0) {
-        const json_t *list = json_object_get(p, "pretokenizers");
-        for (size_t i = 0; i < json_array_size(list); i++)
-            SONDE_TRY(read_pre_tokenizer(l, json_array_get(list, i), byte_level));
-        return SONDE_OK;
-    }
-    if (*byte_level) return bad(l, "pre-tokenizer behind ByteLevel", type);
-    if (strcmp(type, "Split") == 0) return read_split(l, p);
-    if (strcmp(type, "Digits") == 0)
-        return add_rule(l, flag(p, "individual_digits") ? SONDE_SPLIT_DIGITS : SONDE_SPLIT_DIGIT_RUNS);
-    if (strcmp(type, "ByteLevel") != 0) return bad(l, "pre-tokenizer", type);
-    *byte_level = true;
-    return read_byte_level(l, p);
-}
-
-/* ---- model ---------------------------------------------------------------------------------------------- */
+/* ---- BPE ------------------------------------------------------------------------------------------------ */
 
 static sonde_status read_vocab(loader *l, const json_t *vocab)
 {
@@ -109,7 +45,7 @@ static sonde_status read_vocab(loader *l, const json_t *vocab)
         if (!json_is_integer(value) || id < 0 || id > UINT32_MAX)
             status = broken(l, "model.vocab: an id is no whole number in range");
         else
-            status = sonde_tokenizer_add_piece(l->t, (uint32_t)id, text, strlen(text), l->err);
+            status = sonde_vocabulary_add(l->t, (uint32_t)id, text, strlen(text), l->err);
         if (status != SONDE_OK) break;
     }
     json_decref(object);
@@ -120,12 +56,12 @@ static sonde_status read_vocab(loader *l, const json_t *vocab)
 static bool merge_parts(const json_t *merge, const char **a, size_t *n_a, const char **b, size_t *n_b)
 {
     if (json_is_array(merge)) {
-        *a = json_string_value(json_array_get(merge, 0));
-        *b = json_string_value(json_array_get(merge, 1));
-        if (json_array_size(merge) != 2 || !*a || !*b) return false;
-        *n_a = strlen(*a);
-        *n_b = strlen(*b);
-        return true;
+        const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
+        *a = json_string_value(left);
+        *b = json_string_value(right);
+        *n_a = json_string_length(left);
+        *n_b = json_string_length(right);
+        return json_array_size(merge) == 2 && *a && *b;
     }
     *a = json_string_value(merge);
     const char *space = *a ? strchr(*a, ' ') : NULL;
@@ -136,49 +72,30 @@ static bool merge_parts(const json_t *merge, const char **a, size_t *n_a, const 
     return *n_a > 0 && *n_b > 0;
 }
 
-static int64_t id_of_text(const sonde_tokenizer *t, const char *text, size_t n, char **raw, size_t *length)
-{
-    *raw = sonde_unmap_bytes(text, n, length);
-    return *raw ? sonde_tokenizer_lookup(t, *raw, *length) : -1;
-}
-
-static sonde_status resolve_merge(loader *l, const json_t *merge, uint32_t out[3])
+static sonde_status resolve_merge(loader *l, const json_t *merge, sonde_ranked_merge *out)
 {
     const char *a, *b;
-    size_t n_a, n_b, raw_a = 0, raw_b = 0;
-    char *left = NULL, *right = NULL;
+    size_t n_a, n_b;
     if (!merge_parts(merge, &a, &n_a, &b, &n_b)) return broken(l, "model.merges: expected 'a b' pairs");
-    int64_t ids[3] = {id_of_text(l->t, a, n_a, &left, &raw_a), -1, -1};
-    ids[1] = id_of_text(l->t, b, n_b, &right, &raw_b);
-    sonde_string joined = {0};
-    if (left && right) {
-        sonde_string_append(&joined, left, raw_a);
-        sonde_string_append(&joined, right, raw_b);
-    }
-    if (joined.data) ids[2] = sonde_tokenizer_lookup(l->t, joined.data, joined.length);
-    bool failed = !left || !right || joined.failed;
-    sonde_string_reset(&joined);
-    sonde_free(left);
-    sonde_free(right);
-    if (failed) return sonde_no_memory(l->err, "the merges", n_a + n_b);
-    if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0)
-        return sonde_fail(l->err, SONDE_BAD_TOKENIZER, "%s: merge '%.40s' '%.40s': a part or the "
-                          "result is not in the vocabulary", l->path, a, b);
-    for (int i = 0; i < 3; i++) out[i] = (uint32_t)ids[i];
-    return SONDE_OK;
+    bool known;
+    SONDE_TRY(sonde_merges_resolve(l->t, a, n_a, b, n_b, out, &known, l->err));
+    if (known) return SONDE_OK;
+    return sonde_fail(l->err, SONDE_BAD_TOKENIZER, "%s: merge '%.40s' '%.40s': a part or the "
+                      "result is not in the vocabulary", l->path, a, b);
 }
 
 static sonde_status read_merges(loader *l, const json_t *merges)
 {
     size_t n = json_array_size(merges);
-    uint32_t(*pairs)[3] = sonde_alloc(n, sizeof *pairs);
-    if (!pairs) return sonde_no_memory(l->err, "the merges", n * sizeof *pairs);
+    sonde_ranked_merge *rows = sonde_alloc(n, sizeof *rows);
+    if (!rows) return sonde_no_memory(l->err, "the merges", n * sizeof *rows);
     sonde_status status = SONDE_OK;
-    for (size_t i = 0; i < n && status == SONDE_OK; i++)
-        status = resolve_merge(l, json_array_get(merges, i), pairs[i]);
-    if (status == SONDE_OK)
-        status = sonde_tokenizer_set_merges(l->t, n, (const uint32_t(*)[3])pairs, l->err);
-    sonde_free(pairs);
+    for (size_t i = 0; i < n && status == SONDE_OK; i++) {
+        status = resolve_merge(l, json_array_get(merges, i), &rows[i]);
+        rows[i].rank = (uint32_t)i;
+    }
+    if (status == SONDE_OK) status = sonde_merges_set(l->t, rows, n, l->err);
+    sonde_free(rows);
     return status;
 }
 
@@ -188,30 +105,108 @@ static bool empty_text(const json_t *value)
            (json_is_string(value) && json_string_length(value) == 0);
 }
 
-static sonde_status read_model(loader *l, const json_t *model)
+static sonde_status refuse_options(const loader *l, const json_t *model)
 {
-    const char *type = json_string_value(json_object_get(model, "type"));
-    if (type && strcmp(type, "BPE") != 0) return bad(l, "model type", type);
-    if (flag(model, "byte_fallback")) return bad(l, "model option", "byte_fallback");
-    if (!empty_text(json_object_get(model, "continuing_subword_prefix")))
-        return bad(l, "model option", "continuing_subword_prefix");
-    if (!empty_text(json_object_get(model, "end_of_word_suffix")))
-        return bad(l, "model option", "end_of_word_suffix");
-    if (!empty_text(json_object_get(model, "unk_token"))) return bad(l, "model option", "unk_token");
+    static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    for (size_t i = 0; i < SONDE_COUNT(texts); i++)
+        if (!empty_text(json_object_get(model, texts[i]))) return bad(l, "model option", texts[i]);
     const json_t *dropout = json_object_get(model, "dropout");
     if (dropout && json_number_value(dropout) != 0.0) return bad(l, "model option", "dropout");
+    return SONDE_OK;
+}
+
+/* A byte-level vocabulary with every byte never falls back. */
+static sonde_status settle_fallback(const loader *l)
+{
+    sonde_model *m = &l->t->model;
+    if (!m->byte_level || !m->byte_fallback) return SONDE_OK;
+    m->byte_fallback = false;
+    for (int i = 0; i < 256; i++)
+        if (m->byte_ids[i] < 0) return bad(l, "model option for a byte-level vocabulary", "byte_fallback");
+    return SONDE_OK;
+}
+
+static sonde_status read_bpe(loader *l, const json_t *model)
+{
     const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
+    const json_t *unknown = json_object_get(model, "unk_token");
+    sonde_model *m = &l->t->model;
+    SONDE_TRY(refuse_options(l, model));
     if (!json_is_object(vocab)) return broken(l, "model.vocab: expected an object");
     if (!json_is_array(merges)) return broken(l, "model.merges: expected a list");
-    l->t->ignore_merges = flag(model, "ignore_merges");
+    m->kind = SONDE_MODEL_BPE;
+    m->ignore_merges = flag(model, "ignore_merges");
+    m->byte_fallback = flag(model, "byte_fallback");
+    m->fuse_unknown = flag(model, "fuse_unk");
     SONDE_TRY(read_vocab(l, vocab));
-    SONDE_TRY(sonde_tokenizer_finish(l->t, l->err));
+    SONDE_TRY(sonde_vocabulary_index(l->t, l->err));
+    SONDE_TRY(settle_fallback(l));
+    if (json_is_string(unknown)) {
+        m->unknown = sonde_vocabulary_find_written(l->t, json_string_value(unknown),
+                                                   json_string_length(unknown));
+        if (m->unknown < 0) return broken(l, "model.unk_token is not in the vocabulary");
+    }
     return read_merges(l, merges);
 }
 
-/* ---- added tokens, post-processor, decoder -------------------------------------------------------------- */
+/* ---- unigram ------------------------------------------------------------------------------------------------ */
 
-static sonde_status read_added(loader *l, const json_t *list)
+static sonde_status read_scored(loader *l, const json_t *vocab)
+{
+    sonde_model *m = &l->t->model;
+    size_t n = json_array_size(vocab);
+    m->scores = sonde_alloc(n + 1, sizeof *m->scores);
+    if (!m->scores) return sonde_no_memory(l->err, "the vocabulary", n * sizeof *m->scores);
+    for (size_t id = 0; id < n; id++) {
+        const json_t *row = json_array_get(vocab, id);
+        const json_t *text = json_array_get(row, 0), *score = json_array_get(row, 1);
+        if (json_array_size(row) != 2 || !json_is_string(text) || !json_is_number(score))
+            return broken(l, "model.vocab: expected [piece, score] pairs");
+        m->scores[id] = json_number_value(score);
+        m->least_score = id == 0 ? m->scores[0] : SONDE_MIN(m->least_score, m->scores[id]);
+        SONDE_TRY(sonde_vocabulary_add(l->t, (uint32_t)id, json_string_value(text),
+                                       json_string_length(text), l->err));
+    }
+    for (size_t id = n; id-- > 0;) { /* of equal texts the last counts */
+        const sonde_piece *p = &l->t->pieces[id];
+        if (p->length > 0 && !sonde_trie_add(&m->trie, p->text, p->length, (uint32_t)id + 1))
+            return sonde_no_memory(l->err, "the vocabulary", n);
+    }
+    return SONDE_OK;
+}
+
+static sonde_status read_unigram(loader *l, const json_t *model)
+{
+    const json_t *vocab = json_object_get(model, "vocab"), *unknown = json_object_get(model, "unk_id");
+    sonde_model *m = &l->t->model;
+    if (m->byte_level) return bad(l, "model behind a ByteLevel pre-tokenizer", "Unigram");
+    if (!json_is_array(vocab) || json_array_size(vocab) == 0)
+        return broken(l, "model.vocab: expected a list of [piece, score] pairs");
+    m->kind = SONDE_MODEL_UNIGRAM;
+    m->byte_fallback = flag(model, "byte_fallback");
+    m->fuse_unknown = true;
+    if (json_is_integer(unknown)) {
+        m->unknown = json_integer_value(unknown);
+        if (m->unknown < 0 || (size_t)m->unknown >= json_array_size(vocab))
+            return broken(l, "model.unk_id is not in the vocabulary");
+    }
+    SONDE_TRY(read_scored(l, vocab));
+    return sonde_vocabulary_index(l->t, l->err);
+}
+
+/* A file without the model's type has what a BPE model has. */
+static sonde_status read_model(loader *l, const json_t *model)
+{
+    const char *type = json_string_value(json_object_get(model, "type"));
+    if (type ? strcmp(type, "BPE") == 0 : json_object_get(model, "merges") != NULL)
+        return read_bpe(l, model);
+    if (type && strcmp(type, "Unigram") == 0) return read_unigram(l, model);
+    return bad(l, "model type", type);
+}
+
+/* ---- added tokens, post-processor -------------------------------------------------------------------------- */
+
+static sonde_status read_added(loader *l, const json_t *list, bool special)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *a = json_array_get(list, i);
@@ -219,33 +214,37 @@ static sonde_status read_added(loader *l, const json_t *list)
         if (!json_is_string(content) || !json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) > UINT32_MAX)
             return broken(l, "added_tokens: expected objects with content and id");
+        if (flag(a, "special") != special) continue;
         sonde_added token = {.length = (uint32_t)json_string_length(content),
                              .id = (uint32_t)json_integer_value(id),
                              .lstrip = flag(a, "lstrip"), .rstrip = flag(a, "rstrip"),
                              .single_word = flag(a, "single_word"),
-                             .normalized = flag(a, "normalized"), .special = flag(a, "special")};
+                             .normalized = flag(a, "normalized"), .special = special};
         const char *text = json_string_value(content);
         memcpy(&token.text, &text, sizeof text);
-        SONDE_TRY(sonde_tokenizer_add_token(l->t, &token, l->err));
+        SONDE_TRY(sonde_added_add(l->t, &token, l->err));
     }
     return SONDE_OK;
 }
 
-static sonde_status template_id(loader *l, const json_t *p, const char *name, bool before)
+static sonde_status add_template_id(loader *l, json_int_t id, bool before)
+{
+    uint32_t *list = before ? l->t->prefix : l->t->suffix;
+    size_t *n = before ? &l->t->n_prefix : &l->t->n_suffix;
+    if (*n == SONDE_COUNT(l->t->prefix)) return broken(l, "post_processor: too many special tokens");
+    if (id < 0 || (size_t)id >= l->t->n_pieces || !l->t->pieces[id].present)
+        return broken(l, "post_processor: the id of a special token is not in the vocabulary");
+    list[(*n)++] = (uint32_t)id;
+    return SONDE_OK;
+}
+
+static sonde_status template_ids(loader *l, const json_t *p, const char *name, bool before)
 {
     const json_t *entry = json_object_get(json_object_get(p, "special_tokens"), name);
     const json_t *ids = json_object_get(entry, "ids");
     if (json_array_size(ids) == 0) return broken(l, "TemplateProcessing: a special token has no ids");
-    for (size_t i = 0; i < json_array_size(ids); i++) {
-        uint32_t *list = before ? l->t->prefix : l->t->suffix;
-        size_t *n = before ? &l->t->n_prefix : &l->t->n_suffix;
-        json_int_t id = json_integer_value(json_array_get(ids, i));
-        if (*n == SONDE_COUNT(l->t->prefix))
-            return broken(l, "TemplateProcessing: too many special tokens");
-        if (id < 0 || (size_t)id >= l->t->n_pieces || !l->t->pieces[id].present)
-            return broken(l, "TemplateProcessing: the id of a special token is not in the vocabulary");
-        list[(*n)++] = (uint32_t)id;
-    }
+    for (size_t i = 0; i < json_array_size(ids); i++)
+        SONDE_TRY(add_template_id(l, json_integer_value(json_array_get(ids, i)), before));
     return SONDE_OK;
 }
 
@@ -257,13 +256,21 @@ static sonde_status read_template(loader *l, const json_t *p)
         const json_t *item = json_array_get(single, i);
         const json_t *special = json_object_get(item, "SpecialToken");
         if (!special) {
+            if (!before) return bad(l, "post-processor with the text twice", "TemplateProcessing");
             before = false;
             continue;
         }
         const char *name = json_string_value(json_object_get(special, "id"));
-        SONDE_TRY(template_id(l, p, name ? name : "", before));
+        SONDE_TRY(template_ids(l, p, name ? name : "", before));
     }
-    return SONDE_OK;
+    return before ? bad(l, "post-processor without the text", "TemplateProcessing") : SONDE_OK;
+}
+
+/* "cls" in front and "sep" behind, each [text, id]. */
+static sonde_status read_classifier(loader *l, const json_t *p)
+{
+    SONDE_TRY(add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)), true));
+    return add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)), false);
 }
 
 static sonde_status read_post(loader *l, const json_t *p)
@@ -272,32 +279,28 @@ static sonde_status read_post(loader *l, const json_t *p)
     const char *type = type_of(p);
     if (strcmp(type, "ByteLevel") == 0) return SONDE_OK;
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(l, p);
+    if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
+        return read_classifier(l, p);
     if (strcmp(type, "Sequence") != 0) return bad(l, "post-processor", type);
     const json_t *list = json_object_get(p, "processors");
     for (size_t i = 0; i < json_array_size(list); i++) SONDE_TRY(read_post(l, json_array_get(list, i)));
     return SONDE_OK;
 }
 
-static sonde_status read_decoder(loader *l, const json_t *d)
-{
-    const char *type = type_of(d);
-    if (strcmp(type, "Sequence") == 0 && json_array_size(json_object_get(d, "decoders")) == 1)
-        type = type_of(json_array_get(json_object_get(d, "decoders"), 0));
-    return strcmp(type, "ByteLevel") == 0 ? SONDE_OK : bad(l, "decoder", type);
-}
-
+/* Special tokens come first: of two added tokens with one text the first counts. */
 sonde_status sonde_tokenizer_load_json(sonde_tokenizer *t, const json_t *root, const char *path,
                                        sonde_error *err)
 {
     loader l = {t, path, err};
-    bool byte_level = false;
     if (!json_is_object(root)) return broken(&l, "expected an object");
-    SONDE_TRY(read_normalizer(&l, json_object_get(root, "normalizer")));
-    SONDE_TRY(read_pre_tokenizer(&l, json_object_get(root, "pre_tokenizer"), &byte_level));
-    if (!byte_level) return bad(&l, "pre-tokenizer", "without ByteLevel");
+    SONDE_TRY(sonde_load_normalizer(t, json_object_get(root, "normalizer"), path, err));
+    SONDE_TRY(sonde_load_pretokenizer(t, json_object_get(root, "pre_tokenizer"), path,
+                                      &t->model.byte_level, err));
+    SONDE_TRY(sonde_load_decoder(t, json_object_get(root, "decoder"), path, err));
     SONDE_TRY(read_model(&l, json_object_get(root, "model")));
-    SONDE_TRY(read_added(&l, json_object_get(root, "added_tokens")));
+    SONDE_TRY(read_added(&l, json_object_get(root, "added_tokens"), true));
+    SONDE_TRY(read_added(&l, json_object_get(root, "added_tokens"), false));
     SONDE_TRY(read_post(&l, json_object_get(root, "post_processor")));
-    SONDE_TRY(read_decoder(&l, json_object_get(root, "decoder")));
-    return sonde_tokenizer_finish(t, err);
+    SONDE_TRY(sonde_decoding_prepare(t, err));
+    return sonde_tokenizer_seal(t, err);
 }

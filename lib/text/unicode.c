@@ -1,4 +1,4 @@
-/* unicode.c - classes, UTF-8 and NFC over the generated tables. */
+/* unicode.c - classes, UTF-8, normal forms and lower case over the generated tables. */
 #include "unicode.h"
 
 #include <stdlib.h>
@@ -52,24 +52,26 @@ bool sonde_chars_push(sonde_chars *chars, uint32_t code_point, uint32_t start, u
 {
     if (!sonde_grow(&chars->data, &chars->capacity, chars->count + 1, sizeof *chars->data))
         return false;
-    chars->data[chars->count++] =
-        (sonde_char){code_point, sonde_unicode_class(code_point), start, end};
+    chars->data[chars->count++] = (sonde_char){code_point, start, end};
     return true;
 }
 
 bool sonde_chars_append(sonde_chars *chars, const char *text, size_t begin, size_t end)
 {
-    for (size_t at = begin; at < end;) {
-        uint32_t code_point;
-        size_t length = sonde_utf8_get(text + at, &code_point);
-        if (!sonde_chars_push(chars, code_point, (uint32_t)at, (uint32_t)(at + length)))
-            return false;
-        at += length;
+    if (end == begin) return true;
+    if (!sonde_grow(&chars->data, &chars->capacity, chars->count + (end - begin), sizeof *chars->data))
+        return false;
+    sonde_char *to = chars->data + chars->count;
+    for (size_t at = begin; at < end; to++) {
+        size_t length = sonde_utf8_get(text + at, &to->code_point);
+        to->start = (uint32_t)at;
+        to->end = (uint32_t)(at += length);
     }
+    chars->count = (size_t)(to - chars->data);
     return true;
 }
 
-/* ---- NFC -------------------------------------------------------------------------------------------- */
+/* ---- normal forms ---------------------------------------------------------------------------------------- */
 
 static uint32_t combining_class(uint32_t c)
 {
@@ -106,8 +108,25 @@ static bool decompose_hangul(sonde_chars *out, const sonde_char *c)
     return good;
 }
 
-static bool decompose(sonde_chars *out, const sonde_char *c)
+/* The row of c in a table of expansions, or NULL. */
+static const uint32_t *expansion(const uint32_t (*rows)[2], size_t n, uint32_t c)
 {
+    return c < 'A' ? NULL : bsearch(&c, rows, n, sizeof *rows, compare_rows);
+}
+
+static bool push_expansion(sonde_chars *out, const uint32_t *row, const sonde_char *c)
+{
+    bool good = true;
+    for (size_t i = 0; i < (row[1] & 0xFF) && good; i++)
+        good = sonde_chars_push(out, sonde_unicode_pool[(row[1] >> 8) + i], c->start, c->end);
+    return good;
+}
+
+static bool decompose(sonde_chars *out, const sonde_char *c, bool compat)
+{
+    const uint32_t *full =
+        compat ? expansion(sonde_unicode_compat, sonde_unicode_n_compat, c->code_point) : NULL;
+    if (full) return push_expansion(out, full, c);
     if (c->code_point >= HANGUL_S && c->code_point < HANGUL_S + 19 * HANGUL_N)
         return decompose_hangul(out, c);
     const uint32_t *row = c->code_point < 0xC0 ? NULL
@@ -115,25 +134,51 @@ static bool decompose(sonde_chars *out, const sonde_char *c)
                   sizeof *sonde_unicode_decompose, compare_rows);
     if (!row) return sonde_chars_push(out, c->code_point, c->start, c->end);
     for (size_t i = 1; i < 4 && row[i] != 0; i++) {
-        sonde_char part = {row[i], 0, c->start, c->end};
-        if (!decompose(out, &part)) return false;
+        sonde_char part = {row[i], c->start, c->end};
+        if (!decompose(out, &part, compat)) return false;
     }
     return true;
 }
 
-/* Stable order of marks by combining class, between starters. */
-static void reorder(sonde_chars *chars)
+static int compare_keys(const void *a, const void *b)
 {
-    for (size_t i = 1; i < chars->count; i++) {
-        sonde_char moved = chars->data[i];
-        uint32_t class = combining_class(moved.code_point);
-        size_t at = i;
-        while (class != 0 && at > 0 && combining_class(chars->data[at - 1].code_point) > class) {
-            chars->data[at] = chars->data[at - 1];
-            at--;
-        }
-        chars->data[at] = moved;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Orders n marks by combining class, equal ones as they stood: n log n, for hostile runs. */
+static bool reorder_run(sonde_char *marks, size_t n)
+{
+    uint64_t *keys = sonde_alloc_raw(n, sizeof *keys);
+    sonde_char *copy = sonde_alloc_raw(n, sizeof *copy);
+    if (keys && copy) {
+        memcpy(copy, marks, n * sizeof *copy);
+        for (size_t i = 0; i < n; i++)
+            keys[i] = (uint64_t)combining_class(marks[i].code_point) << 32 | i;
+        qsort(keys, n, sizeof *keys, compare_keys);
+        for (size_t i = 0; i < n; i++) marks[i] = copy[(uint32_t)keys[i]];
     }
+    bool good = keys && copy;
+    sonde_free(keys);
+    sonde_free(copy);
+    return good;
+}
+
+/* Stable order of marks by combining class, between starters. */
+static bool reorder(sonde_chars *chars)
+{
+    for (size_t i = 0, end; i < chars->count; i = end) {
+        uint32_t class = combining_class(chars->data[i].code_point);
+        bool ordered = true;
+        for (end = i + 1; class != 0 && end < chars->count; end++) {
+            uint32_t next = combining_class(chars->data[end].code_point);
+            if (next == 0) break;
+            ordered = ordered && next >= class;
+            class = next;
+        }
+        if (!ordered && !reorder_run(chars->data + i, end - i)) return false;
+    }
+    return true;
 }
 
 /* The composition of a and b, or 0. */
@@ -173,25 +218,47 @@ static void compose(sonde_chars *chars)
     chars->count = kept;
 }
 
-bool sonde_chars_nfc(sonde_chars *chars, size_t from)
+/* No form changes a text of characters below U+00A0 (compatibility) or U+00C0 (canonical). */
+static bool is_plain(const sonde_chars *chars, uint32_t limit)
 {
-    size_t at = from;
-    while (at < chars->count && chars->data[at].code_point < 0xC0) at++;
-    if (at == chars->count) return true;
+    for (size_t i = 0; i < chars->count; i++)
+        if (chars->data[i].code_point >= limit) return false;
+    return true;
+}
+
+bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form)
+{
+    bool compat = form == SONDE_FORM_KD || form == SONDE_FORM_KC;
+    if (is_plain(chars, compat ? 0xA0 : 0xC0)) return true;
     sonde_chars out = {0};
-    bool good = true;
-    for (size_t i = from; i < chars->count && good; i++) good = decompose(&out, &chars->data[i]);
-    if (good) {
-        reorder(&out);
-        compose(&out);
-        good = sonde_grow(&chars->data, &chars->capacity, from + out.count, sizeof *chars->data);
+    bool good = sonde_grow(&out.data, &out.capacity, chars->count, sizeof *out.data);
+    for (size_t i = 0; i < chars->count && good; i++) good = decompose(&out, &chars->data[i], compat);
+    good = good && reorder(&out);
+    if (!good) {
+        sonde_free(out.data);
+        return false;
     }
-    if (good) {
-        if (out.count) memcpy(chars->data + from, out.data, out.count * sizeof *out.data);
-        chars->count = from + out.count;
-        for (size_t i = from; i < chars->count; i++)
-            chars->data[i].classes = sonde_unicode_class(chars->data[i].code_point);
+    if (form == SONDE_FORM_C || form == SONDE_FORM_KC) compose(&out);
+    sonde_free(chars->data);
+    *chars = out;
+    return true;
+}
+
+bool sonde_chars_lower(sonde_chars *chars)
+{
+    sonde_chars out = {0};
+    bool good = sonde_grow(&out.data, &out.capacity, chars->count, sizeof *out.data);
+    for (size_t i = 0; i < chars->count && good; i++) {
+        const sonde_char *c = &chars->data[i];
+        const uint32_t *row = expansion(sonde_unicode_lower, sonde_unicode_n_lower, c->code_point);
+        good = row ? push_expansion(&out, row, c)
+                   : sonde_chars_push(&out, c->code_point, c->start, c->end);
     }
-    sonde_free(out.data);
-    return good;
+    if (!good) {
+        sonde_free(out.data);
+        return false;
+    }
+    sonde_free(chars->data);
+    *chars = out;
+    return true;
 }

@@ -10,10 +10,6 @@
 
 /* --- names and tensors ------------------------------------------------------------------------ */
 
-#define SONDE_PRINTABLE_BYTES 96
-/* Text from a file made fit for a message: control characters and invalid UTF-8 become '?', a long
- * text is cut. Returns `buffer`. */
-const char *sonde_printable(const char *bytes, size_t n, char buffer[SONDE_PRINTABLE_BYTES]);
 /* True for a name that may be used as it is: not empty, UTF-8, no control characters. */
 bool sonde_name_is_clean(const char *bytes, size_t n);
 

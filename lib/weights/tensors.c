@@ -9,25 +9,6 @@ static bool is_control(unsigned char c)
     return c < 0x20 || c == 0x7F;
 }
 
-const char *sonde_printable(const char *bytes, size_t n, char buffer[SONDE_PRINTABLE_BYTES])
-{
-    size_t used = 0, at = 0;
-    while (at < n) {
-        size_t valid = sonde_utf8_valid_prefix(bytes + at, n - at);
-        for (size_t end = at + valid; at < end && used < SONDE_PRINTABLE_BYTES - 5; at++)
-            buffer[used++] = is_control((unsigned char)bytes[at]) ? '?' : bytes[at];
-        if (used >= SONDE_PRINTABLE_BYTES - 5) break;
-        if (at < n) {
-            buffer[used++] = '?';
-            at++;
-        }
-    }
-    /* A cut may have split a character: drop its pieces. */
-    used = sonde_utf8_valid_prefix(buffer, used);
-    memcpy(buffer + used, at < n ? "..." : "", at < n ? 4 : 1);
-    return buffer;
-}
-
 bool sonde_name_is_clean(const char *bytes, size_t n)
 {
     if (n == 0 || sonde_utf8_valid_prefix(bytes, n) != n) return false;

@@ -14,8 +14,8 @@ static sonde_tokenizer *load(const char *json, size_t bytes)
     json_t *root;
     if (sonde_json_parse(json, bytes, "fuzz", SONDE_BAD_TOKENIZER, &root, &err) != SONDE_OK)
         return NULL;
-    sonde_tokenizer *t = sonde_alloc(1, sizeof *t);
-    t->bos = t->eos = -1;
+    sonde_tokenizer *t;
+    if (sonde_tokenizer_new(&t, &err) != SONDE_OK) abort();
     sonde_status status = sonde_tokenizer_load_json(t, root, "fuzz", &err);
     json_decref(root);
     if (status == SONDE_OK) return t;
