@@ -130,6 +130,14 @@ static void judge(sonde_recipe *r, const char *prefix, const char *key, const js
     }
 }
 
+/* Dictionaries that are configurations of their own repeat what says nothing. */
+static bool says_nothing(const char *prefix, const char *key)
+{
+    for (const char *const *k = neutral_keys; *prefix && *k; k++)
+        if (strcmp(*k, key) == 0) return true;
+    return false;
+}
+
 static void check_keys(sonde_recipe *r, const json_t *object, const char *prefix)
 {
     const char *key;
@@ -137,6 +145,7 @@ static void check_keys(sonde_recipe *r, const json_t *object, const char *prefix
     json_object_foreach(held, key, value) {
         bool inside = false;
         if (json_is_null(value) || was_read(r, prefix, key, &inside)) continue;
+        if (says_nothing(prefix, key)) continue;
         char inner[128];
         int length = snprintf(inner, sizeof inner, "%s%s.", prefix, key);
         bool fits = length > 0 && length < (int)sizeof inner;

@@ -5,9 +5,10 @@
  * (the keys of `text_config` laid over the rest); for a GGUF file it is made from the metadata
  * (`A.embedding_length` becomes "hidden_size", ...). What a file does not state is absent, not
  * guessed; null counts as absent. Old and new spellings are folded into one, for both:
- *   n_embd, n_layer, n_head, n_positions, n_inner -> hidden_size, num_hidden_layers,
- *     num_attention_heads, max_position_embeddings, intermediate_size
- *   num_experts -> num_local_experts; torch_dtype -> dtype
+ *   n_embd (n_embed, d_model), n_layer (n_layers), n_head (n_heads), n_positions (max_seq_len),
+ *     n_inner -> hidden_size, num_hidden_layers, num_attention_heads, max_position_embeddings,
+ *     intermediate_size
+ *   num_experts, n_routed_experts -> num_local_experts; torch_dtype -> dtype
  *   rope_theta (rotary_emb_base), partial_rotary_factor (rotary_pct) and
  *     original_max_position_embeddings beside a rope_scaling or rope_parameters -> inside
  *     `rope_parameters`, which exists when the file says anything about rope and always holds

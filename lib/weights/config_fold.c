@@ -9,11 +9,13 @@
 static const struct {
     const char *old, *now;
 } aliases[] = {
-    {"n_embd", "hidden_size"},         {"n_layer", "num_hidden_layers"},
-    {"n_head", "num_attention_heads"}, {"n_positions", "max_position_embeddings"},
-    {"n_inner", "intermediate_size"},  {"num_experts", "num_local_experts"},
-    {"n_routed_experts", "num_local_experts"},
-    {"rotary_emb_base", "rope_theta"}, {"rotary_pct", "partial_rotary_factor"},
+    {"n_embd", "hidden_size"},          {"n_layer", "num_hidden_layers"},
+    {"n_head", "num_attention_heads"},  {"n_positions", "max_position_embeddings"},
+    {"d_model", "hidden_size"},         {"n_layers", "num_hidden_layers"},
+    {"n_heads", "num_attention_heads"}, {"max_seq_len", "max_position_embeddings"},
+    {"n_embed", "hidden_size"},         {"n_inner", "intermediate_size"},
+    {"num_experts", "num_local_experts"}, {"n_routed_experts", "num_local_experts"},
+    {"rotary_emb_base", "rope_theta"},  {"rotary_pct", "partial_rotary_factor"},
 };
 
 /* Keys that rope_parameters holds and that older files put beside it. */

@@ -36,6 +36,7 @@ static const struct arch_map {
     {"bloom", {"attention.layer_norm_epsilon", "layer_norm_epsilon", FORM_FLOAT, 0, 0}},
     {"bloom", {"attention.head_count_kv", NULL, FORM_INT, 1, 1 << 16}},
     {"mpt", {"attention.layer_norm_epsilon", "layer_norm_epsilon", FORM_FLOAT, 0, 0}},
+    {"mpt", {"attention.max_alibi_bias", "alibi_bias_max", FORM_FLOAT, 0, 0}},
     {"olmo", {"attention.layer_norm_epsilon", NULL, FORM_FLOAT, 0, 0}},
     {"granite", {"logit_scale", "logits_scaling", FORM_FLOAT, 0, 0}},
     {"llama4", {"feed_forward_length", "intermediate_size_mlp", FORM_INT, 0, 1 << 28}},

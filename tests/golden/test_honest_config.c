@@ -31,7 +31,9 @@ static const char *const inert[] = {
     "pretraining_tp", "reorder_and_upcast_attn", "resid_pdrop", "residual_dropout",
     "router_aux_loss_coef", "router_jitter_noise", "summary_activation", "summary_first_dropout",
     "summary_proj_to_labels", "summary_type", "summary_use_proj", "torch_dtype",
-    "transformers_version", "use_cache", NULL};
+    "transformers_version", "use_cache", "max_seq_len", "_name_or_path", "chunk_size_feed_forward",
+    "is_encoder_decoder", "output_attentions", "output_hidden_states", "problem_type", "return_dict",
+    "emb_pdrop", NULL};
 
 /* Of a model_type, or of all (NULL). */
 static const struct {
@@ -58,6 +60,22 @@ static const struct {
     {"deepseek_v3", "qk_head_dim", "the sum of two others"},
     {"deepseek_v3", "num_key_value_heads", "latent attention has none"},
     {"deepseek_v3", "num_nextn_predict_layers", "layers that predict more tokens are left alone"},
+    {"bloom", "slow_but_exact", "sums in the order of several machines"},
+    {"bloom", "seq_length", "the length it was trained for"},
+    {"falcon", "multi_query", "new_decoder_architecture has groups of heads"},
+    {"falcon", "parallel_attn", "new_decoder_architecture is parallel"},
+    {"falcon", "rope_parameters.rope_theta", "alibi is true"},
+    {"falcon", "rope_parameters.rope_type", "alibi is true"},
+    {"mpt", "attn_config.attn_impl", "how, not what"},
+    {"mpt", "attn_config.attn_uses_sequence_id", "a prompt is one sequence"},
+    {"mpt", "attn_config.id2label.0", "a label"},
+    {"mpt", "attn_config.id2label.1", "a label"},
+    {"mpt", "attn_config.label2id.LABEL_0", "a label"},
+    {"mpt", "attn_config.label2id.LABEL_1", "a label"},
+    {"mpt", "attn_config.model_type", "of the dictionary"},
+    {"mpt", "embedding_fraction", "of training"},
+    {"mpt", "init_device", "of training"},
+    {"mpt", "learned_pos_emb", "there are none where there is ALiBi"},
     {"gpt_oss", "hidden_act", "its activation is of its own kind"},
     {"gemma", "hidden_act", "Hugging Face always uses tanh-GELU"},
 };
