@@ -96,7 +96,6 @@ static const struct {
     {"command-r", "use_qk_norm", "blk.0.attn_q_norm.weight"},
     {"stablelm", "use_qkv_bias", "blk.0.attn_q.bias"},
     {"stablelm", "qk_layernorm", "blk.0.attn_q_norm.weight"},
-    {"falcon", "new_decoder_architecture", "blk.0.attn_norm_2.weight"},
     {"falcon", "bias", "blk.0.attn_qkv.bias"},
 };
 
@@ -217,10 +216,16 @@ static sonde_status finish_olmo2(gguf_builder *b)
     return gguf_put(b, b->root, "model_type", json_string("olmo3"));
 }
 
+/* Groups of heads are the new architecture, also with one norm for attention and MLP (11B). */
 static sonde_status finish_falcon(gguf_builder *b)
 {
     bool sequential = gguf_find_tensor(b, "blk.0.ffn_norm.weight", 0) != NULL;
-    bool one_head = gguf_root_int(b, "num_kv_heads") == 1;
+    bool two_norms = gguf_find_tensor(b, "blk.0.attn_norm_2.weight", 0) != NULL;
+    int64_t kv_heads = gguf_root_int(b, "num_kv_heads");
+    bool one_head = kv_heads == 1;
+    bool groups = kv_heads > 1 && kv_heads < gguf_root_int(b, "num_attention_heads");
+    SONDE_TRY(put_default(b, "new_decoder_architecture", json_boolean(two_norms || groups)));
+    SONDE_TRY(put_default(b, "num_ln_in_parallel_attn", json_integer(two_norms ? 2 : 1)));
     SONDE_TRY(put_default(b, "parallel_attn", json_boolean(!sequential)));
     return put_default(b, "multi_query", json_boolean(one_head));
 }
