@@ -134,7 +134,10 @@ static sonde_tokenizer *open_folder(const char *folder)
 
 static void test_small_tokenizers_of_the_tree(void **state)
 {
-    static const char *const names[] = {"bytes-plain", "bytes-nfc-prefix-space"};
+    static const char *const names[] = {"bytes-plain", "bytes-nfc-prefix-space", "bytes-nfkc-lower", "bytes-nfd",
+                                        "spm", "spm-no-prefix", "spm-gaps", "spm-unknown", "unigram",
+                                        "unigram-bytes", "metaspace-first", "metaspace-always",
+                                        "metaspace-never", "tiktoken"};
     (void)state;
     for (size_t i = 0; i < SONDE_COUNT(names); i++) {
         char folder[160], lines[200];
@@ -142,6 +145,8 @@ static void test_small_tokenizers_of_the_tree(void **state)
         snprintf(lines, sizeof lines, "%s/strings.jsonl.gz", folder);
         sonde_tokenizer *t = open_folder(folder);
         check_file(t, lines, check_line);
+        snprintf(lines, sizeof lines, "%s/decode.jsonl.gz", folder);
+        if (sonde_path_exists(lines)) check_file(t, lines, check_decode_line);
         sonde_tokenizer_destroy(&t);
     }
 }
