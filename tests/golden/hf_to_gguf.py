@@ -103,11 +103,12 @@ def extra_tensors(arch, config, rope):
     return {}
 
 
-def stack_experts(tensors):
-    """...experts.E.x.weight of every expert becomes ...experts.x.weight [experts, out, in]."""
+def stack_numbered(tensors):
+    """...experts.E.x.weight of every expert becomes ...experts.x.weight [experts, out, in]; StableLM's
+    ...norms.H.weight of every head likewise."""
     stacked, found = {}, {}
     for name, tensor in tensors.items():
-        match = re.fullmatch(r"(.*\.experts)\.(\d+)\.(.*)", name)
+        match = re.fullmatch(r"(.*\.(?:experts|norms))\.(\d+)\.(.*)", name)
         if match:
             found.setdefault(f"{match[1]}.{match[3]}", {})[int(match[2])] = tensor
         else:
@@ -148,7 +149,7 @@ IGNORED = ("rotary_emb.inv_freq", "attn.masked_bias", "attention.masked_bias", "
 def tensors_of(arch, config, given):
     out = {}
     tied = config.get("tie_word_embeddings", arch.tied)
-    for name, tensor in join_blocks(stack_experts(given)).items():
+    for name, tensor in join_blocks(stack_numbered(given)).items():
         layer, stem, suffix = split_name(name)
         if name.endswith(IGNORED) or re.fullmatch(r".*h\.\d+\.attn\.bias", name):
             continue
