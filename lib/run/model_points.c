@@ -50,12 +50,29 @@ static void set_shape(const sonde_recipe *r, const sonde_hook_entry *h, sonde_ho
     p->window = attend->window;
 }
 
+static bool layer_has(const sonde_recipe *r, int64_t layer, const char *name)
+{
+    for (int64_t i = 0; i < r->n_hooks; i++)
+        if (r->hooks[i].layer == layer && strcmp(r->hooks[i].local_name, name) == 0) return true;
+    return false;
+}
+
+/* Keys and values that latent attention makes only to be looked at have something to write instead. */
+static const char *unread(const sonde_recipe *r, const sonde_hook_entry *h)
+{
+    bool of_head = strcmp(h->local_name, "attn.k") == 0 || strcmp(h->local_name, "attn.v") == 0 ||
+                   strcmp(h->local_name, "attn.k_rot") == 0;
+    if (of_head && layer_has(r, h->layer, "attn.kv_latent"))
+        return "no later step reads it: write attn.kv_latent and attn.k_pe";
+    return "no later step reads it";
+}
+
 static void set_writable(const sonde_recipe *r, const sonde_model *model, int64_t index,
                          sonde_hook_point *p)
 {
     const sonde_hook_entry *h = &r->hooks[index];
     p->writable = read_later(r, h->step, h->buf);
-    if (!p->writable) p->not_writable_why = "no later step reads it";
+    if (!p->writable) p->not_writable_why = unread(r, h);
     if (r->buffers[h->buf].ids) {
         p->writable = false;
         p->not_writable_why = "it holds the numbers of experts: write moe.expert_weights";
