@@ -15,7 +15,7 @@ import sys
 BEGIN, END = "<!-- keys: tools/config_keys.py -->\n", "<!-- end of keys -->\n"
 READS = re.compile(r'sonde_(?:get_int|get_float|get_bool|get_text|get_act|has|is_null|get_list_text|'
                    r'get_list_int|get_list_float|list_length)\(\s*\w+,\s*"([^"]+)"')
-ROPE_KEY = re.compile(r'"(rope_parameters\.\w+)"')
+ROPE_KEY = re.compile(r'ROPE_KEY\("(\w+)"\)')
 README = "models/README.md"
 
 
@@ -46,7 +46,7 @@ def families():
 def keys_of(path):
     text = read(path)
     keys = set(READS.findall(text))
-    rope = set(ROPE_KEY.findall(read("lib/run/rope.c"))) if "sonde_get_rope(" in text else set()
+    rope = {"rope_parameters." + k for k in ROPE_KEY.findall(read("lib/run/rope.c"))} if "sonde_get_rope(" in text else set()
     return keys, rope
 
 

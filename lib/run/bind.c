@@ -264,9 +264,10 @@ void sonde_bind_decode(const sonde_model *model, const sonde_matrix_source *sour
     }
 }
 
-/* A vector is a matrix of one column: the same slices and orders apply. */
+/* A vector is a matrix of one column: the same slices and orders apply. One
+ * of groups > 0 may be stored as [groups, length / groups] too. */
 static sonde_status bind_vector(sonde_model *model, sonde_bound *bound, int64_t length,
-                                sonde_error *err)
+                                int64_t groups, sonde_error *err)
 {
     const sonde_tensor *t;
     uint32_t flags;
@@ -274,6 +275,8 @@ static sonde_status bind_vector(sonde_model *model, sonde_bound *bound, int64_t 
     SONDE_TRY(find_tensor(model, bound, &t, &flags, &slice, err));
     sonde_bind_shape shape = {.stored_rows =
                                   sonde_bind_stored_rows(model, t, bound->layer, length)};
+    if (groups > 0 && t->n_dims == 2)
+        shape = (sonde_bind_shape){.n = groups, .stored_rows = length / groups};
     SONDE_TRY(sonde_bind_check(t, &shape, err));
     sonde_matrix_source source = {.dtype = t->dtype, .data = t->data, .rows = length, .cols = 1,
                                   .stored_cols = 1, .first_row = slice.first, .take = slice.take,
@@ -312,7 +315,20 @@ static sonde_status bind_role(sonde_model *model, sonde_role role, int64_t layer
     SONDE_TRY(new_bound(model, role, layer, &bound, err));
     if (!bound) return SONDE_OK;
     return cols > 0 ? bind_matrix(model, bound, rows, cols, err)
-                    : bind_vector(model, bound, rows, err);
+                    : bind_vector(model, bound, rows, 0, err);
+}
+
+/* Weights of a norm: of one group for all of them, or for each its own. */
+static sonde_status bind_norm(sonde_model *model, const sonde_step *s, sonde_role role,
+                              sonde_error *err)
+{
+    sonde_bound *bound;
+    const sonde_norm_spec *spec = &s->u.norm;
+    int64_t width = model->recipe->buffers[s->in[0]].width;
+    SONDE_TRY(new_bound(model, role, s->layer, &bound, err));
+    if (!bound) return SONDE_OK;
+    if (!spec->weight_per_group) return bind_vector(model, bound, spec->group, 0, err);
+    return bind_vector(model, bound, width, width / spec->group, err);
 }
 
 static sonde_status bind_heads_step(sonde_model *model, const sonde_step *s, sonde_error *err)
@@ -338,6 +354,14 @@ static sonde_status bind_experts_step(sonde_model *model, const sonde_step *s, i
     return bound ? sonde_bind_expert_biases(model, bound, n_experts, rows, err) : SONDE_OK;
 }
 
+static sonde_status bind_rope(sonde_model *model, const sonde_rope_spec *spec, sonde_error *err)
+{
+    const sonde_role roles[3] = {spec->freq_divisors, spec->short_divisors, spec->long_divisors};
+    for (int i = 0; i < 3; i++)
+        SONDE_TRY(bind_role(model, roles[i], SONDE_GLOBAL, spec->rotary_dims / 2, 0, err));
+    return SONDE_OK;
+}
+
 static sonde_status bind_step(sonde_model *model, const sonde_step *s, sonde_error *err)
 {
     const sonde_recipe *r = model->recipe;
@@ -352,8 +376,8 @@ static sonde_status bind_step(sonde_model *model, const sonde_step *s, sonde_err
         SONDE_TRY(bind_role(model, s->weight, s->layer, out, r->buffers[s->in[0]].width, err));
         return bind_role(model, s->bias, s->layer, out, 0, err);
     case SONDE_STEP_NORM:
-        SONDE_TRY(bind_role(model, s->weight, s->layer, s->u.norm.group, 0, err));
-        return bind_role(model, s->bias, s->layer, s->u.norm.group, 0, err);
+        SONDE_TRY(bind_norm(model, s, s->weight, err));
+        return bind_norm(model, s, s->bias, err);
     case SONDE_STEP_HEADS: return bind_heads_step(model, s, err);
     case SONDE_STEP_EXPERTS: return bind_experts_step(model, s, r->buffers[s->in[1]].experts, err);
     case SONDE_STEP_ROUTE:
@@ -423,9 +447,7 @@ sonde_status sonde_model_bind(sonde_model *model, sonde_error *err)
     for (int64_t i = 0; i < r->n_steps && status == SONDE_OK; i++)
         status = bind_step(model, &r->steps[i], err);
     for (int64_t i = 0; i < r->n_ropes && status == SONDE_OK; i++)
-        if (r->ropes[i].freq_divisors != SONDE_ROLE_NONE)
-            status = bind_role(model, r->ropes[i].freq_divisors, SONDE_GLOBAL,
-                               r->ropes[i].rotary_dims / 2, 0, err);
+        status = bind_rope(model, &r->ropes[i], err);
     if (status == SONDE_OK) status = refuse_extra(model, err);
     return status;
 }

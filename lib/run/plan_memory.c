@@ -198,18 +198,19 @@ sonde_status sonde_plan_lay_out(sonde_plan *plan, sonde_error *err)
 
 /* ---- rope tables ---------------------------------------------------------------------------------------- */
 
-static sonde_status copy_divisors(sonde_plan *plan, int64_t index, sonde_error *err)
+/* The divisors of a role as floats; given to the caller, NULL where there are none. */
+static sonde_status copy_divisors(const sonde_plan *plan, sonde_role role, float **copy,
+                                  sonde_error *err)
 {
-    const sonde_rope_spec *spec = &plan->model->recipe->ropes[index];
-    if (spec->freq_divisors == SONDE_ROLE_NONE) return SONDE_OK;
-    const sonde_bound *bound = sonde_model_bound(plan->model, spec->freq_divisors, SONDE_GLOBAL);
+    if (role == SONDE_ROLE_NONE) return SONDE_OK;
+    const sonde_bound *bound = sonde_model_bound(plan->model, role, SONDE_GLOBAL);
     if (!bound) return SONDE_OK;
     float *divisors = sonde_alloc((size_t)bound->length, sizeof(float));
     if (!divisors) return sonde_no_memory(err, "rope divisors", (size_t)bound->length * 4);
     bool wide = plan->model->backend->real_bytes == sizeof(double);
     for (int64_t i = 0; i < bound->length; i++)
         divisors[i] = wide ? (float)((double *)bound->vector)[i] : ((float *)bound->vector)[i];
-    plan->ropes[index].divisors = divisors;
+    *copy = divisors;
     return SONDE_OK;
 }
 
@@ -244,8 +245,12 @@ sonde_status sonde_plan_make_ropes(sonde_plan *plan, sonde_error *err)
     plan->ropes = sonde_alloc((size_t)r->n_ropes, sizeof *plan->ropes);
     if (!plan->ropes) return sonde_no_memory(err, "rope tables", 64);
     for (int64_t i = 0; i < r->n_ropes; i++) {
-        SONDE_TRY(copy_divisors(plan, i, err));
-        if (!sonde_rope_depends_on_length(&r->ropes[i])) SONDE_TRY(make_table(plan, i, err));
+        const sonde_rope_spec *spec = &r->ropes[i];
+        bool two = spec->short_divisors != SONDE_ROLE_NONE;
+        sonde_role divisors = two ? spec->short_divisors : spec->freq_divisors;
+        SONDE_TRY(copy_divisors(plan, divisors, &plan->ropes[i].divisors, err));
+        SONDE_TRY(copy_divisors(plan, spec->long_divisors, &plan->ropes[i].long_divisors, err));
+        if (!sonde_rope_depends_on_length(spec)) SONDE_TRY(make_table(plan, i, err));
     }
     return SONDE_OK;
 }
@@ -256,6 +261,7 @@ void sonde_plan_free_ropes(sonde_plan *plan)
         sonde_free(plan->ropes[i].cos);
         sonde_free(plan->ropes[i].sin);
         sonde_free(plan->ropes[i].divisors);
+        sonde_free(plan->ropes[i].long_divisors);
     }
     sonde_free(plan->ropes);
 }

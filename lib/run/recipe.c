@@ -171,6 +171,20 @@ bool sonde_is_null(sonde_recipe *r, const char *key)
     return json_is_null(json_object_get(sonde_config_root(r->config), key));
 }
 
+double *sonde_recipe_numbers(sonde_recipe *r, int64_t n)
+{
+    if (!sonde_recipe_good(r)) return NULL;
+    double *numbers = sonde_alloc((size_t)n, sizeof *numbers);
+    if (!numbers || !sonde_grow(&r->numbers, &r->numbers_capacity, (size_t)r->n_numbers + 1,
+                                sizeof *r->numbers)) {
+        sonde_free(numbers);
+        sonde_recipe_fail(r, SONDE_NO_MEMORY, "out of memory: a list of %lld numbers", (long long)n);
+        return NULL;
+    }
+    r->numbers[r->n_numbers++] = numbers;
+    return numbers;
+}
+
 bool sonde_from_gguf(const sonde_recipe *r)
 {
     return r->gguf;
@@ -229,8 +243,8 @@ void sonde_recipe_destroy(sonde_recipe **recipe)
     sonde_recipe *r = *recipe;
     if (!r) return;
     for (int64_t i = 0; i < r->n_hooks; i++) sonde_free(r->hooks[i].name);
-    for (int64_t i = 0; i < r->n_slopes; i++) sonde_free(r->slopes[i]);
-    sonde_free(r->slopes);
+    for (int64_t i = 0; i < r->n_numbers; i++) sonde_free(r->numbers[i]);
+    sonde_free(r->numbers);
     sonde_free(r->hooks);
     sonde_free(r->steps);
     sonde_free(r->buffers);

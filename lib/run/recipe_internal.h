@@ -103,9 +103,9 @@ struct sonde_recipe {
     sonde_rope_spec *ropes;
     int64_t n_ropes;
     size_t rope_capacity;
-    double **slopes; /* tables of ALiBi slopes */
-    int64_t n_slopes;
-    size_t slopes_capacity;
+    double **numbers; /* lists that specs point to: ALiBi slopes, factors of longrope */
+    int64_t n_numbers;
+    size_t numbers_capacity;
     sonde_role_rows rows[SONDE_ROLE_COUNT];
     int64_t ignored_layers[2]; /* first, count */
     sonde_absent_entry absent[64];
@@ -138,6 +138,8 @@ static inline bool sonde_step_reads(const sonde_step *step, sonde_buf buf)
 {
     return step->in[0] == buf || step->in[1] == buf || step->in[2] == buf;
 }
+/* A list of n numbers that lives as long as the recipe; NULL once the recipe has failed. */
+double *sonde_recipe_numbers(sonde_recipe *r, int64_t n);
 const char *sonde_step_kind_name(sonde_step_kind kind); /* "linear" */
 /* The tensor of a role and layer, or NULL; flags of the table's entry (SONDE_WEIGHT_*). The slice
  * rule that applies is written to *rows. */
@@ -153,11 +155,14 @@ void sonde_weight_pattern(const char *pattern, int64_t layer, int64_t expert,
                           char name[SONDE_WEIGHT_NAME_BYTES]);
 
 #define SONDE_ROPE_DIMS_MAX 1024
-/* inv_freq [rotary_dims / 2] for a sequence of `rope_length`; divisors NULL or [rotary_dims / 2]. */
+/* inv_freq [rotary_dims / 2] for a sequence of `rope_length`; divisors NULL or [rotary_dims / 2], for
+ * longrope those of sonde_rope_is_long. */
 void sonde_rope_frequencies(const sonde_rope_spec *spec, int64_t rope_length, const float *divisors,
                             float *inv_freq);
 /* cos and sin are multiplied by this. */
 double sonde_rope_attention_scaling(const sonde_rope_spec *spec);
+/* True when a longrope sequence of `rope_length` takes its long factors. */
+bool sonde_rope_is_long(const sonde_rope_spec *spec, int64_t rope_length);
 /* True when frequencies depend on the sequence's length. */
 bool sonde_rope_depends_on_length(const sonde_rope_spec *spec);
 

@@ -147,17 +147,8 @@ static void fill_slopes(double *slopes, int64_t n_heads, double max_bias)
 
 const double *sonde_alibi_slopes(sonde_recipe *r, int64_t n_heads, double max_bias)
 {
-    if (!sonde_recipe_good(r)) return NULL;
-    double *slopes = sonde_alloc((size_t)n_heads, sizeof *slopes);
-    if (!slopes || !sonde_grow(&r->slopes, &r->slopes_capacity, (size_t)r->n_slopes + 1,
-                               sizeof *r->slopes)) {
-        sonde_free(slopes);
-        sonde_recipe_fail(r, SONDE_NO_MEMORY, "out of memory: slopes of %lld heads",
-                          (long long)n_heads);
-        return NULL;
-    }
-    fill_slopes(slopes, n_heads, max_bias);
-    r->slopes[r->n_slopes++] = slopes;
+    double *slopes = sonde_recipe_numbers(r, n_heads);
+    if (slopes) fill_slopes(slopes, n_heads, max_bias);
     return slopes;
 }
 

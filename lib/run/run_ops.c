@@ -131,6 +131,7 @@ static void run_norm(sonde_run *run, const sonde_op *op)
                             .bias = op->bias[0],
                             .m = rows_of(run, s->out[0]),
                             .group = spec->group,
+                            .weight_per_group = spec->weight_per_group,
                             .groups = run->plan->buffers[s->in[0]].width / spec->group,
                             .eps = spec->eps};
     sonde_run_call(run, SONDE_OP_NORM, &args, args.m);
