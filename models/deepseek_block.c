@@ -153,10 +153,8 @@ void deepseek_read(sonde_recipe *r, deepseek_model *m, sonde_rope_pairing pairin
     m->rope = sonde_rope_table(r, &rope);
     m->scale = 1.0 / sqrt((double)m->dims.head_dim);
     double all = sonde_get_float(r, "rope_parameters.mscale_all_dim", 0.0);
-    if (all != 0.0 && rope.factor > 1.0) {
-        double stretch = 0.1 * all * log(rope.factor) + 1.0;
-        m->scale *= stretch * stretch;
-    }
+    double stretch = all != 0.0 ? sonde_yarn_mscale(rope.factor, all) : 1.0;
+    m->scale *= stretch * stretch;
     slice_weights(r, m);
     name_absent_points(r, m);
 }

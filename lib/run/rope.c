@@ -60,7 +60,7 @@ static sonde_rope_type read_type(sonde_recipe *r, const char *section)
     return SONDE_ROPE_DEFAULT;
 }
 
-static double mscale_of(double factor, double mscale)
+double sonde_yarn_mscale(double factor, double mscale)
 {
     return factor <= 1.0 ? 1.0 : 0.1 * mscale * sonde_log64(factor) + 1.0;
 }
@@ -72,8 +72,8 @@ static double yarn_scaling(sonde_recipe *r, const char *section, double factor)
     double m = sonde_get_float(r, key_in(r, section, "mscale"), 0.0);
     double all = sonde_get_float(r, key_in(r, section, "mscale_all_dim"), 0.0);
     if (given != 0.0) return given;
-    if (m != 0.0 && all != 0.0) return mscale_of(factor, m) / mscale_of(factor, all);
-    return mscale_of(factor, 1.0);
+    if (m != 0.0 && all != 0.0) return sonde_yarn_mscale(factor, m) / sonde_yarn_mscale(factor, all);
+    return sonde_yarn_mscale(factor, 1.0);
 }
 
 static void check_rope(sonde_recipe *r, const sonde_rope_spec *s)

@@ -235,6 +235,8 @@ typedef struct sonde_rope_spec {
  * dictionary ("full_attention"), NULL the plain one. An unknown rope_type is refused by name. */
 SONDE_API sonde_rope_spec sonde_get_rope(sonde_recipe *r, const char *section,
                                          int64_t rotary_dims, double default_theta);
+/* yarn's 0.1 mscale ln(factor) + 1, or 1 where the factor does not stretch. */
+SONDE_API double sonde_yarn_mscale(double factor, double mscale);
 /* A table that rope steps use; returns its index. */
 SONDE_API int32_t sonde_rope_table(sonde_recipe *r, const sonde_rope_spec *spec);
 /* Rotates dims [offset, offset + rotary_dims) of each head, copies the others. */
