@@ -3,11 +3,10 @@
 
 extern const sonde_family sonde_family_bloom, sonde_family_deepseek_v2, sonde_family_deepseek_v3,
     sonde_family_falcon, sonde_family_gpt2, sonde_family_llama, sonde_family_mistral,
-    sonde_family_mpt, sonde_family_qwen2;
+    sonde_family_mpt, sonde_family_qwen2, sonde_family_qwen3;
 
 const sonde_family *const sonde_families[] = {
-    &sonde_family_bloom,  &sonde_family_deepseek_v2, &sonde_family_deepseek_v3,
-    &sonde_family_falcon, &sonde_family_gpt2,        &sonde_family_llama,
-    &sonde_family_mistral, &sonde_family_mpt,        &sonde_family_qwen2,
-    NULL,
+    &sonde_family_bloom, &sonde_family_deepseek_v2, &sonde_family_deepseek_v3, &sonde_family_falcon,
+    &sonde_family_gpt2, &sonde_family_llama, &sonde_family_mistral, &sonde_family_mpt,
+    &sonde_family_qwen2, &sonde_family_qwen3, NULL,
 };

@@ -4,7 +4,9 @@
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     llama_model m = {0};
-    llama_read(r, &m, 0, 2048, false);
+    static const llama_defaults defaults = {.max_positions = 2048, .eps = 1e-6, .theta = 10000.0};
+    llama_read(r, &m, &defaults);
+    llama_absent(r, &m);
     bool gguf = sonde_from_gguf(r);
     m.qkv_bias = gguf ? sonde_has_weight(r, SONDE_ROLE_ATTN_Q_BIAS, 0)
                       : sonde_get_bool(r, "attention_bias", false);

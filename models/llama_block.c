@@ -13,6 +13,7 @@
 #include "llama_block.h"
 
 #include <math.h>
+#include <string.h>
 
 const sonde_weight_name llama_weights[] = {
     {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
@@ -23,6 +24,8 @@ const sonde_weight_name llama_weights[] = {
     {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},
     {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},
     {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},
+    {SONDE_ROLE_ATTN_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", 0},
+    {SONDE_ROLE_ATTN_K_NORM, "model.layers.%d.self_attn.k_norm.weight", 0},
     {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
     {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
     {SONDE_ROLE_MLP_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
@@ -39,41 +42,45 @@ const sonde_weight_name llama_weights[] = {
 
 const char *const llama_ignored_weights[] = {"*.rotary_emb.inv_freq", NULL};
 
-static void read_dims(sonde_recipe *r, sonde_dims *d, int64_t default_kv_heads,
-                      int64_t default_max_positions)
+void llama_read_dims(sonde_recipe *r, llama_model *m, const llama_defaults *defaults)
 {
     const int64_t most = 1 << 24;
+    sonde_dims *d = &m->dims;
     d->n_layers = sonde_get_int(r, "num_hidden_layers", SONDE_REQUIRED, 1, 4096);
     d->hidden = sonde_get_int(r, "hidden_size", SONDE_REQUIRED, 1, most);
     d->n_heads = sonde_get_int(r, "num_attention_heads", SONDE_REQUIRED, 1, most);
-    int64_t kv = default_kv_heads ? default_kv_heads : d->n_heads;
+    int64_t kv = defaults->kv_heads ? defaults->kv_heads : d->n_heads;
     d->n_kv_heads = sonde_get_int(r, "num_key_value_heads", kv, 1, most);
-    bool divides = d->hidden % d->n_heads == 0;
-    d->head_dim = sonde_get_int(r, "head_dim", divides ? d->hidden / d->n_heads : SONDE_REQUIRED, 1,
+    int64_t head_dim = d->hidden % d->n_heads == 0 ? d->hidden / d->n_heads : SONDE_REQUIRED;
+    d->head_dim = sonde_get_int(r, "head_dim", defaults->head_dim ? defaults->head_dim : head_dim, 1,
                                 most);
     d->value_dim = d->head_dim;
     d->ffn = sonde_get_int(r, "intermediate_size", SONDE_REQUIRED, 1, most);
     d->vocab = sonde_get_int(r, "vocab_size", SONDE_REQUIRED, 1, most);
     d->max_positions =
-        sonde_get_int(r, "max_position_embeddings", default_max_positions, 1, INT32_MAX);
+        sonde_get_int(r, "max_position_embeddings", defaults->max_positions, 1, INT32_MAX);
     sonde_set_dims(r, d);
+    m->eps = sonde_get_float(r, "rms_norm_eps", defaults->eps);
+    m->act = sonde_get_act(r, "hidden_act", "silu");
+    m->tied = sonde_get_bool(r, "tie_word_embeddings", defaults->tied);
 }
 
-void llama_read(sonde_recipe *r, llama_model *m, int64_t default_kv_heads,
-                int64_t default_max_positions, bool default_tied)
+void llama_read(sonde_recipe *r, llama_model *m, const llama_defaults *defaults)
 {
-    sonde_dims *d = &m->dims;
-    read_dims(r, d, default_kv_heads, default_max_positions);
-    m->eps = sonde_get_float(r, "rms_norm_eps", 1e-6);
-    m->act = sonde_get_act(r, "hidden_act", "silu");
-    m->tied = sonde_get_bool(r, "tie_word_embeddings", default_tied);
-    sonde_rope_spec rope = sonde_get_rope(r, NULL, d->head_dim, 10000.0);
+    llama_read_dims(r, m, defaults);
+    sonde_rope_spec rope = sonde_get_rope(r, NULL, m->dims.head_dim, defaults->theta);
     if (sonde_from_gguf(r) && sonde_has_weight(r, SONDE_ROLE_ROPE_FREQS, SONDE_GLOBAL))
         rope.freq_divisors = SONDE_ROLE_ROPE_FREQS;
     m->rope = sonde_rope_table(r, &rope);
+}
+
+void llama_absent(sonde_recipe *r, const llama_model *m)
+{
     sonde_absent(r, "pos_embed", "positions enter by rope, not by a learned embedding");
-    sonde_absent(r, "attn.q_normed", "queries and keys are not normed");
-    sonde_absent(r, "attn.k_normed", "queries and keys are not normed");
+    if (m->qk_norm == LLAMA_QK_PLAIN) {
+        sonde_absent(r, "attn.q_normed", "queries and keys are not normed");
+        sonde_absent(r, "attn.k_normed", "queries and keys are not normed");
+    }
     sonde_absent(r, "attn.out_normed", "the attention output is not normed before it is added");
     sonde_absent(r, "mlp.out_normed", "the MLP output is not normed before it is added");
 }
@@ -84,6 +91,16 @@ void llama_unpermute_gguf(sonde_recipe *r, const llama_model *m)
     sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K, m->dims.head_dim);
     sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_Q_BIAS, m->dims.head_dim);
     sonde_weight_unpermute_gguf(r, SONDE_ROLE_ATTN_K_BIAS, m->dims.head_dim);
+}
+
+int64_t llama_window(sonde_recipe *r, int64_t layer, bool slides, int64_t window)
+{
+    const char *type = sonde_get_list_text(r, "layer_types", layer);
+    if (!type) return slides ? window : 0;
+    if (strcmp(type, "full_attention") == 0) return 0;
+    if (strcmp(type, "sliding_attention") == 0) return window;
+    sonde_refuse(r, "layer type '%s'", type);
+    return 0;
 }
 
 static sonde_role bias_if(bool has, sonde_role role)
@@ -112,6 +129,23 @@ static sonde_buf project(sonde_recipe *r, const llama_model *m, int64_t layer, s
     return out;
 }
 
+static sonde_buf norm_heads(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
+                            sonde_role weight, const char *name, int64_t n_heads)
+{
+    if (m->qk_norm == LLAMA_QK_PLAIN) return x;
+    sonde_norm_spec spec = {.kind = SONDE_NORM_RMS, .weight = weight, .bias = SONDE_ROLE_NONE,
+                            .group = m->qk_norm == LLAMA_QK_BY_HEAD ? m->dims.head_dim : 0,
+                            .eps = m->eps};
+    sonde_buf n = sonde_norm(r, layer, x, &spec);
+    sonde_hook(r, layer, name, n, n_heads);
+    return n;
+}
+
+static sonde_buf clip(sonde_recipe *r, const llama_model *m, sonde_buf x)
+{
+    return m->clip > 0.0 ? sonde_clamp(r, x, -m->clip, m->clip) : x;
+}
+
 static sonde_buf attention(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf n,
                            int64_t window)
 {
@@ -122,6 +156,9 @@ static sonde_buf attention(sonde_recipe *r, const llama_model *m, int64_t layer,
                           d->n_kv_heads);
     sonde_buf v = project(r, m, layer, n, SONDE_ROLE_ATTN_V, SONDE_ROLE_ATTN_V_BIAS, "attn.v",
                           d->n_kv_heads);
+    q = clip(r, m, norm_heads(r, m, layer, q, SONDE_ROLE_ATTN_Q_NORM, "attn.q_normed", d->n_heads));
+    k = clip(r, m, norm_heads(r, m, layer, k, SONDE_ROLE_ATTN_K_NORM, "attn.k_normed", d->n_kv_heads));
+    v = clip(r, m, v);
     sonde_buf q_rot = sonde_rope(r, m->rope, q, d->n_heads, d->head_dim, 0);
     sonde_hook(r, layer, "attn.q_rot", q_rot, d->n_heads);
     sonde_buf k_rot = sonde_rope(r, m->rope, k, d->n_kv_heads, d->head_dim, 0);
@@ -131,7 +168,8 @@ static sonde_buf attention(sonde_recipe *r, const llama_model *m, int64_t layer,
                               .head_dim = d->head_dim, .value_dim = d->value_dim,
                               .scale = 1.0 / sqrt((double)d->head_dim),
                               .mask = window ? SONDE_MASK_SLIDING : SONDE_MASK_FULL,
-                              .window = window, .sinks = SONDE_ROLE_NONE};
+                              .window = window,
+                              .sinks = m->sinks ? SONDE_ROLE_ATTN_SINKS : SONDE_ROLE_NONE};
     sonde_attended a = sonde_attend(r, layer, q_rot, &spec);
     sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
     sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
@@ -159,17 +197,32 @@ static sonde_buf gated_mlp(sonde_recipe *r, const llama_model *m, int64_t layer,
     return out;
 }
 
-sonde_buf llama_block(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
-                      int64_t window)
+sonde_buf llama_attend(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
+                       int64_t window)
 {
     sonde_hook(r, layer, "resid_pre", x, 0);
     sonde_buf n = rms(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
     x = sonde_add(r, x, attention(r, m, layer, n, window));
     sonde_hook(r, layer, "resid_mid", x, 0);
-    n = rms(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
-    x = sonde_add(r, x, gated_mlp(r, m, layer, n));
+    return x;
+}
+
+sonde_buf llama_mlp_norm(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x)
+{
+    return rms(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
+}
+
+sonde_buf llama_feed(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x)
+{
+    x = sonde_add(r, x, gated_mlp(r, m, layer, llama_mlp_norm(r, m, layer, x)));
     sonde_hook(r, layer, "resid_post", x, 0);
     return x;
+}
+
+sonde_buf llama_block(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
+                      int64_t window)
+{
+    return llama_feed(r, m, layer, llama_attend(r, m, layer, x, window));
 }
 
 sonde_buf llama_begin(sonde_recipe *r, const llama_model *m)

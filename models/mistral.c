@@ -7,7 +7,10 @@
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     llama_model m = {0};
-    llama_read(r, &m, 8, 131072, false);
+    static const llama_defaults defaults = {.kv_heads = 8, .max_positions = 131072, .eps = 1e-6,
+                                            .theta = 10000.0};
+    llama_read(r, &m, &defaults);
+    llama_absent(r, &m);
     llama_unpermute_gguf(r, &m);
     int64_t window = 0;
     if (!sonde_is_null(r, "sliding_window"))

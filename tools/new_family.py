@@ -50,7 +50,7 @@ def with_family(text, name):
         return "\n".join(lines + [line])
 
     declared = wrapped("extern const sonde_family", names, "    ", ";")
-    listed = wrapped("   ", ["&" + n for n in names] + ["NULL"], "    ", ",")
+    listed = wrapped("    ", ["&" + n for n in names] + ["NULL"], "    ", ",")
     return f"{head}{declared}\n\nconst sonde_family *const sonde_families[] = {{\n{listed}\n}};\n"
 
 
