@@ -2,7 +2,7 @@
 TEST_SRC := $(sort $(foreach d,unit kernels golden abi fault,$(wildcard tests/$(d)/test_*.c)))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 TEST_SCRIPTS := $(wildcard tests/cli/run.sh tests/python/run.sh tests/install/run.sh) \
-                $(sort $(wildcard tests/golden/check_*.py)) tools/check_deps.py
+                $(sort $(wildcard tests/golden/check_*.py)) tools/check_deps.py tools/config_keys.py
 SUPPORT_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
 # Small programs that tests/python/run.sh calls.
 TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/python/*.c))

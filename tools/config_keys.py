@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The table of configuration keys in models/README.md, from the sources of the families.
 
-    python3 tools/config_keys.py            # rewrites the table
-    python3 tools/config_keys.py --check    # fails when the table is not what the sources say
+    python3 tools/config_keys.py            # fails when the table is not what the sources say
+    python3 tools/config_keys.py --write    # rewrites the table
 
 A key is honoured where a file of models/ (or lib/run/rope.c) reads it through sonde/recipe.h; a family
 honours the keys of its own file and of the block files that it includes.
@@ -46,8 +46,8 @@ def families():
 def keys_of(path):
     text = read(path)
     keys = set(READS.findall(text))
-    rope = {"rope_parameters." + k for k in ROPE_KEY.findall(read("lib/run/rope.c"))} if "sonde_get_rope(" in text else set()
-    return keys, rope
+    names = ROPE_KEY.findall(read("lib/run/rope.c")) if "sonde_get_rope(" in text else []
+    return keys, {"rope_parameters." + name for name in names}
 
 
 def shorter(users, names):
@@ -82,13 +82,14 @@ def main():
     head, rest = text.split(BEGIN)
     old, tail = rest.split(END)
     new = table()
-    if "--check" in sys.argv:
-        if old != new:
-            print(f"FAIL {README}: its table of keys is not what the sources say: python3 tools/config_keys.py")
-        print("0 passed, 1 failed" if old != new else "1 passed, 0 failed")
-        sys.exit(old != new)
-    with open(README, "w", encoding="utf-8") as f:
-        f.write(head + BEGIN + new + END + tail)
+    if "--write" in sys.argv:
+        with open(README, "w", encoding="utf-8") as f:
+            f.write(head + BEGIN + new + END + tail)
+        return
+    if old != new:
+        print(f"FAIL {README}: its table of keys is not what the sources say: make key-table")
+    print("0 passed, 1 failed" if old != new else "1 passed, 0 failed")
+    sys.exit(old != new)
 
 
 if __name__ == "__main__":

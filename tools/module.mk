@@ -28,7 +28,7 @@ check-deps:
 	@CC='$(CC)' $(PYTHON) tools/check_deps.py
 ## key-table: rewrites the table of configuration keys in models/README.md
 key-table:
-	@$(PYTHON) tools/config_keys.py
+	@$(PYTHON) tools/config_keys.py --write
 ## metrics: the longest functions and files, repeated lines
 metrics:
 	@$(PYTHON) tools/metrics.py
