@@ -65,7 +65,8 @@ static void read_model(sonde_recipe *r, plain_model *m)
     m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
     m->scale = 1.0 / sqrt((double)d->head_dim);
     m->act = SONDE_ACT_GELU_TANH;
-    m->bias = m->norm_bias = true;
+    plain_biases(m, true);
+    m->norm_bias = true;
     m->tied = sonde_get_bool(r, "tie_word_embeddings", true);
     m->slopes = sonde_alibi_slopes(r, d->n_heads, 8.0);
     m->alibi = SONDE_ALIBI_KEY;
@@ -90,9 +91,8 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     read_model(r, &m);
     bool post = sonde_get_bool(r, "apply_residual_connection_post_layernorm", false);
     plain_slice_by_head(r, m.dims.head_dim);
-    plain_absent_points(r);
-    sonde_buf x = sonde_embed(r, SONDE_ROLE_TOKEN_EMBED, m.dims.hidden);
-    sonde_hook(r, SONDE_GLOBAL, "embed", x, 0);
+    plain_absent_points(r, &m);
+    sonde_buf x = plain_begin(r, &m);
     x = plain_norm(r, &m, SONDE_GLOBAL, x, SONDE_ROLE_EMBED_NORM, NULL, NULL);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = block(r, &m, layer, x, post);
     plain_end(r, &m, x);

@@ -57,11 +57,6 @@ static const sonde_weight_name gguf_weights[] = {
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
-typedef struct falcon_model {
-    plain_model plain;
-    bool parallel, two_norms;
-} falcon_model;
-
 static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
 
 static void read_dims(sonde_recipe *r, sonde_dims *d)
@@ -92,80 +87,52 @@ static void slice_by_group(sonde_recipe *r, const sonde_dims *d)
 }
 
 /* Groups, one group, or groups of one head: the same layout of rows. */
-static void read_heads(sonde_recipe *r, falcon_model *m)
+static void read_heads(sonde_recipe *r, plain_model *m)
 {
-    sonde_dims *d = &m->plain.dims;
+    sonde_dims *d = &m->dims;
     bool groups = sonde_get_bool(r, "new_decoder_architecture", false);
     bool one = sonde_get_bool(r, "multi_query", true);
     int64_t kv_heads = sonde_get_int(r, "num_kv_heads", d->n_heads, 1, d->n_heads);
     d->n_kv_heads = groups ? kv_heads : one ? 1 : d->n_heads;
     sonde_set_dims(r, d);
     if (d->n_heads % d->n_kv_heads == 0) slice_by_group(r, d);
-    m->parallel = sonde_get_bool(r, "parallel_attn", true) || groups;
+    bool parallel = sonde_get_bool(r, "parallel_attn", true) || groups;
     int64_t norms = sonde_get_int(r, "num_ln_in_parallel_attn", groups ? 2 : 1, 1, 2);
-    m->two_norms = groups && norms == 2;
     if (norms == 2 && !groups) sonde_refuse(r, "two norms without new_decoder_architecture");
+    m->order = !parallel ? PLAIN_SEQUENTIAL : norms == 2 ? PLAIN_PARALLEL : PLAIN_ONE_NORM;
 }
 
-static void read_model(sonde_recipe *r, falcon_model *m)
+static void read_model(sonde_recipe *r, plain_model *m)
 {
     static const char *const neutral[] = {"apply_residual_connection_post_layernorm", NULL};
     static const char *const of_rope[] = {"rope_parameters", NULL};
-    plain_model *p = &m->plain;
-    read_dims(r, &p->dims);
+    read_dims(r, &m->dims);
     read_heads(r, m);
-    p->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
-    p->scale = 1.0 / sqrt((double)p->dims.head_dim);
-    p->act = sonde_get_act(r, "activation", "gelu");
-    p->bias = sonde_get_bool(r, "bias", false);
-    p->norm_bias = true;
-    p->tied = sonde_get_bool(r, "tie_word_embeddings", true);
-    p->alibi = SONDE_ALIBI_ROUNDED;
+    m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
+    m->scale = 1.0 / sqrt((double)m->dims.head_dim);
+    m->act = sonde_get_act(r, "activation", "gelu");
+    plain_biases(m, sonde_get_bool(r, "bias", false));
+    m->norm_bias = true;
+    m->tied = sonde_get_bool(r, "tie_word_embeddings", true);
+    m->alibi = SONDE_ALIBI_ROUNDED;
     if (sonde_get_bool(r, "alibi", false)) {
-        p->slopes = sonde_alibi_slopes(r, p->dims.n_heads, 8.0);
+        m->slopes = sonde_alibi_slopes(r, m->dims.n_heads, 8.0);
         sonde_ignore_keys(r, of_rope);
     } else {
-        sonde_rope_spec rope = sonde_get_rope(r, NULL, p->dims.head_dim, 10000.0);
-        p->rope = sonde_rope_table(r, &rope);
+        sonde_rope_spec rope = sonde_get_rope(r, NULL, m->dims.head_dim, 10000.0);
+        m->rope = sonde_rope_table(r, &rope);
     }
     sonde_ignore_keys(r, neutral);
 }
 
-static sonde_buf parallel_block(sonde_recipe *r, const falcon_model *m, int64_t layer, sonde_buf x)
-{
-    const plain_model *p = &m->plain;
-    sonde_buf n = plain_norm(r, p, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
-    sonde_buf out = plain_attention(r, p, layer, n);
-    if (m->two_norms)
-        n = plain_norm(r, p, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
-    else
-        sonde_hook(r, layer, "mlp_norm", n, 0);
-    return sonde_add(r, x, sonde_add(r, plain_mlp(r, p, layer, n), out));
-}
-
-static sonde_buf sequential_block(sonde_recipe *r, const plain_model *p, int64_t layer, sonde_buf x)
-{
-    sonde_buf n = plain_norm(r, p, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
-    x = sonde_add(r, x, plain_attention(r, p, layer, n));
-    sonde_hook(r, layer, "resid_mid", x, 0);
-    n = plain_norm(r, p, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
-    return sonde_add(r, x, plain_mlp(r, p, layer, n));
-}
-
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
-    falcon_model m = {0};
+    plain_model m = {0};
     read_model(r, &m);
-    plain_absent_points(r);
-    if (m.parallel) sonde_absent(r, "resid_mid", "attention and MLP are added to it together");
-    sonde_buf x = sonde_embed(r, SONDE_ROLE_TOKEN_EMBED, m.plain.dims.hidden);
-    sonde_hook(r, SONDE_GLOBAL, "embed", x, 0);
-    for (int64_t layer = 0; layer < m.plain.dims.n_layers; layer++) {
-        sonde_hook(r, layer, "resid_pre", x, 0);
-        x = m.parallel ? parallel_block(r, &m, layer, x) : sequential_block(r, &m.plain, layer, x);
-        sonde_hook(r, layer, "resid_post", x, 0);
-    }
-    plain_end(r, &m.plain, x);
+    plain_absent_points(r, &m);
+    sonde_buf x = plain_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = plain_block(r, &m, layer, x);
+    plain_end(r, &m, x);
     return sonde_recipe_status(r, err);
 }
 

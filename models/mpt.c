@@ -85,18 +85,6 @@ static void read_model(sonde_recipe *r, plain_model *m)
     m->alibi = SONDE_ALIBI_RELATIVE;
 }
 
-static sonde_buf block(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf x)
-{
-    sonde_hook(r, layer, "resid_pre", x, 0);
-    sonde_buf n = plain_norm(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
-    x = sonde_add(r, x, plain_attention(r, m, layer, n));
-    sonde_hook(r, layer, "resid_mid", x, 0);
-    n = plain_norm(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
-    x = sonde_add(r, x, plain_mlp(r, m, layer, n));
-    sonde_hook(r, layer, "resid_post", x, 0);
-    return x;
-}
-
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     plain_model m = {0};
@@ -104,10 +92,9 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     read_model(r, &m);
     sonde_weight_rows(r, SONDE_ROLE_ATTN_K, m.dims.hidden, 0, 0);
     sonde_weight_rows(r, SONDE_ROLE_ATTN_V, 2 * m.dims.hidden, 0, 0);
-    plain_absent_points(r);
-    sonde_buf x = sonde_embed(r, SONDE_ROLE_TOKEN_EMBED, m.dims.hidden);
-    sonde_hook(r, SONDE_GLOBAL, "embed", x, 0);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = block(r, &m, layer, x);
+    plain_absent_points(r, &m);
+    sonde_buf x = plain_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = plain_block(r, &m, layer, x);
     plain_end(r, &m, x);
     return sonde_recipe_status(r, err);
 }

@@ -1,17 +1,23 @@
 /*
- * plain_block.c - Press et al. 2022, "Train Short, Test Long" (ALiBi), in the block of GPT-2:
+ * plain_block.c - Radford et al. 2019, with rope (Su et al. 2021) or ALiBi (Press et al. 2022):
  *
- *   q, k, v = n W + b          [rows, N d], [rows, K d] x 2
- *   s = q k scale + bias of the key's position, or q and k rotated and no bias
+ *   n = layernorm(x)           [rows, H]
+ *   q, k, v = n W + b          [rows, N d], [rows, K d] x 2; q and k normed by head, if they are
+ *   s = q k scale, of rotated q and k, or + bias of the key's position
  *   z = softmax(s) v           [rows, N d]
  *   attention = z Wo + b       [rows, H]
- *   MLP = act(n Wu + b) Wd + b [rows, I] inside
+ *   MLP = act(n Wu + b) Wd + b, or (act(n Wg + b) * (n Wu + b)) Wd + b       [rows, I] inside
  */
 #include "plain_block.h"
 
-static sonde_role bias_of(const plain_model *m, sonde_role role)
+void plain_biases(plain_model *m, bool has)
 {
-    return m->bias ? role : SONDE_ROLE_NONE;
+    m->qkv_bias = m->out_bias = m->mlp_bias = has;
+}
+
+static sonde_role role_if(bool has, sonde_role role)
+{
+    return has ? role : SONDE_ROLE_NONE;
 }
 
 static sonde_role norm_bias(const plain_model *m, sonde_role weight)
@@ -29,7 +35,8 @@ sonde_buf plain_norm(sonde_recipe *r, const plain_model *m, int64_t layer, sonde
                      sonde_role weight, const char *name, const char *scale_name)
 {
     sonde_buf scale;
-    sonde_norm_spec spec = {.kind = SONDE_NORM_LAYER, .weight = weight,
+    sonde_norm_spec spec = {.kind = SONDE_NORM_LAYER,
+                            .weight = role_if(!m->bare_norms, weight),
                             .bias = norm_bias(m, weight), .eps = m->eps, .scale = &scale};
     sonde_buf n = sonde_norm(r, layer, x, &spec);
     if (scale_name) sonde_hook(r, layer, scale_name, scale, 0);
@@ -41,15 +48,28 @@ sonde_buf plain_norm(sonde_recipe *r, const plain_model *m, int64_t layer, sonde
 static sonde_buf project(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n,
                          sonde_role weight, sonde_role bias, int64_t n_heads, const char *name)
 {
-    sonde_buf out = sonde_linear(r, layer, n, weight, bias_of(m, bias), n_heads * m->dims.head_dim);
+    sonde_buf out = sonde_linear(r, layer, n, weight, role_if(m->qkv_bias, bias),
+                                 n_heads * m->dims.head_dim);
     sonde_hook(r, layer, name, out, n_heads);
     return m->clip > 0.0 ? sonde_clamp(r, out, -m->clip, m->clip) : out;
+}
+
+static sonde_buf norm_heads(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf x,
+                            sonde_role weight, int64_t n_heads, const char *name)
+{
+    if (!m->head_norms) return x;
+    sonde_norm_spec spec = {.kind = SONDE_NORM_LAYER, .weight = weight, .bias = SONDE_ROLE_NONE,
+                            .group = m->dims.head_dim, .weight_per_group = true, .eps = m->eps};
+    sonde_buf n = sonde_norm(r, layer, x, &spec);
+    sonde_hook(r, layer, name, n, n_heads);
+    return n;
 }
 
 static sonde_buf place(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf x,
                        int64_t n_heads, const char *name)
 {
-    if (!m->slopes) x = sonde_rope(r, m->rope, x, n_heads, m->dims.head_dim, 0);
+    if (!m->slopes && m->rope != PLAIN_NO_ROPE)
+        x = sonde_rope(r, m->rope, x, n_heads, m->dims.head_dim, 0);
     sonde_hook(r, layer, name, x, n_heads);
     return x;
 }
@@ -63,34 +83,93 @@ sonde_buf plain_attention(sonde_recipe *r, const plain_model *m, int64_t layer, 
                           "attn.k");
     sonde_buf v = project(r, m, layer, n, SONDE_ROLE_ATTN_V, SONDE_ROLE_ATTN_V_BIAS, d->n_kv_heads,
                           "attn.v");
+    q = norm_heads(r, m, layer, q, SONDE_ROLE_ATTN_Q_NORM, d->n_heads, "attn.q_normed");
+    k = norm_heads(r, m, layer, k, SONDE_ROLE_ATTN_K_NORM, d->n_kv_heads, "attn.k_normed");
     q = place(r, m, layer, q, d->n_heads, "attn.q_rot");
     k = place(r, m, layer, k, d->n_kv_heads, "attn.k_rot");
     sonde_cache(r, layer, k, v);
     sonde_attend_spec spec = {.n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads,
                               .head_dim = d->head_dim, .value_dim = d->head_dim, .scale = m->scale,
-                              .mask = SONDE_MASK_FULL, .sinks = SONDE_ROLE_NONE,
+                              .mask = m->window ? SONDE_MASK_SLIDING : SONDE_MASK_FULL,
+                              .window = m->window, .sinks = SONDE_ROLE_NONE,
                               .slopes = m->slopes, .alibi = m->alibi};
     sonde_attended a = sonde_attend(r, layer, q, &spec);
     sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
     sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
     sonde_hook(r, layer, "attn.z", a.z, d->n_heads);
     sonde_buf out = sonde_linear(r, layer, a.z, SONDE_ROLE_ATTN_OUT,
-                                 bias_of(m, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
+                                 role_if(m->out_bias, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
     sonde_hook(r, layer, "attn.out", out, 0);
     return out;
 }
 
+static sonde_buf branch(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n,
+                        sonde_role weight, sonde_role bias, const char *name)
+{
+    sonde_buf out = sonde_linear(r, layer, n, weight, role_if(m->mlp_bias, bias), m->dims.ffn);
+    sonde_hook(r, layer, name, out, 0);
+    return out;
+}
+
+static sonde_buf gated_branches(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n)
+{
+    sonde_buf gate = branch(r, m, layer, n, SONDE_ROLE_MLP_GATE, SONDE_ROLE_MLP_GATE_BIAS, "mlp.pre");
+    sonde_buf up = branch(r, m, layer, n, SONDE_ROLE_MLP_UP, SONDE_ROLE_MLP_UP_BIAS, "mlp.up");
+    return sonde_glu(r, m->act, gate, up);
+}
+
 sonde_buf plain_mlp(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n)
 {
-    sonde_buf pre = sonde_linear(r, layer, n, SONDE_ROLE_MLP_UP, bias_of(m, SONDE_ROLE_MLP_UP_BIAS),
-                                 m->dims.ffn);
-    sonde_hook(r, layer, "mlp.pre", pre, 0);
-    sonde_buf post = sonde_activate(r, m->act, pre);
+    sonde_buf post;
+    if (m->gated)
+        post = gated_branches(r, m, layer, n);
+    else
+        post = sonde_activate(r, m->act, branch(r, m, layer, n, SONDE_ROLE_MLP_UP,
+                                                SONDE_ROLE_MLP_UP_BIAS, "mlp.pre"));
     sonde_hook(r, layer, "mlp.post", post, 0);
     sonde_buf out = sonde_linear(r, layer, post, SONDE_ROLE_MLP_DOWN,
-                                 bias_of(m, SONDE_ROLE_MLP_DOWN_BIAS), m->dims.hidden);
+                                 role_if(m->mlp_bias, SONDE_ROLE_MLP_DOWN_BIAS), m->dims.hidden);
     sonde_hook(r, layer, "mlp.out", out, 0);
     return out;
+}
+
+/* Both read the same x. */
+static sonde_buf parallel(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf x)
+{
+    sonde_buf n = plain_norm(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
+    sonde_buf out = plain_attention(r, m, layer, n);
+    if (m->order == PLAIN_PARALLEL)
+        n = plain_norm(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
+    else
+        sonde_hook(r, layer, "mlp_norm", n, 0);
+    return sonde_add(r, x, sonde_add(r, plain_mlp(r, m, layer, n), out));
+}
+
+static sonde_buf sequential(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf x)
+{
+    sonde_buf n = plain_norm(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
+    x = sonde_add(r, x, plain_attention(r, m, layer, n));
+    sonde_hook(r, layer, "resid_mid", x, 0);
+    n = plain_norm(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
+    return sonde_add(r, x, plain_mlp(r, m, layer, n));
+}
+
+sonde_buf plain_block(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf x)
+{
+    sonde_hook(r, layer, "resid_pre", x, 0);
+    x = m->order == PLAIN_SEQUENTIAL ? sequential(r, m, layer, x) : parallel(r, m, layer, x);
+    sonde_hook(r, layer, "resid_post", x, 0);
+    return x;
+}
+
+sonde_buf plain_begin(sonde_recipe *r, const plain_model *m)
+{
+    sonde_buf x = sonde_embed(r, SONDE_ROLE_TOKEN_EMBED, m->dims.hidden);
+    sonde_hook(r, SONDE_GLOBAL, "embed", x, 0);
+    if (!m->positions) return x;
+    sonde_buf position = sonde_embed(r, SONDE_ROLE_POSITION_EMBED, m->dims.hidden);
+    sonde_hook(r, SONDE_GLOBAL, "pos_embed", position, 0);
+    return sonde_add(r, x, position);
 }
 
 void plain_end(sonde_recipe *r, const plain_model *m, sonde_buf x)
@@ -98,17 +177,25 @@ void plain_end(sonde_recipe *r, const plain_model *m, sonde_buf x)
     sonde_buf n = plain_norm(r, m, SONDE_GLOBAL, x, SONDE_ROLE_FINAL_NORM, "final_norm",
                              "final_norm.scale");
     sonde_role head = m->tied ? SONDE_ROLE_TOKEN_EMBED : SONDE_ROLE_LM_HEAD;
-    sonde_hook(r, SONDE_GLOBAL, "logits", sonde_logits(r, n, head, SONDE_ROLE_NONE, m->dims.vocab), 0);
+    sonde_buf logits = sonde_logits(r, n, head, role_if(m->head_bias, SONDE_ROLE_LM_HEAD_BIAS),
+                                    m->dims.vocab);
+    if (m->logit_scale != 0.0) logits = sonde_scale(r, logits, m->logit_scale);
+    sonde_hook(r, SONDE_GLOBAL, "logits", logits, 0);
 }
 
-void plain_absent_points(sonde_recipe *r)
+void plain_absent_points(sonde_recipe *r, const plain_model *m)
 {
-    sonde_absent(r, "pos_embed", "positions enter in attention, not by a learned embedding");
-    sonde_absent(r, "attn.q_normed", "queries and keys are not normed");
-    sonde_absent(r, "attn.k_normed", "queries and keys are not normed");
+    if (!m->positions)
+        sonde_absent(r, "pos_embed", "positions enter in attention, not by a learned embedding");
+    if (!m->head_norms) {
+        sonde_absent(r, "attn.q_normed", "queries and keys are not normed");
+        sonde_absent(r, "attn.k_normed", "queries and keys are not normed");
+    }
     sonde_absent(r, "attn.out_normed", "the attention output is not normed before it is added");
-    sonde_absent(r, "mlp.up", "its MLP is not gated: there is one branch, mlp.pre");
+    if (!m->gated) sonde_absent(r, "mlp.up", "its MLP is not gated: there is one branch, mlp.pre");
     sonde_absent(r, "mlp.out_normed", "the MLP output is not normed before it is added");
+    if (m->order != PLAIN_SEQUENTIAL)
+        sonde_absent(r, "resid_mid", "attention and MLP are added to it together");
 }
 
 void plain_slice_by_head(sonde_recipe *r, int64_t d)
