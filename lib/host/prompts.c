@@ -45,8 +45,9 @@ sonde_status sonde_prompts_open(const sonde_prompts_spec *spec, sonde_prompts **
     p->limit_index = o->limit > 0 ? (uint64_t)o->skip + (uint64_t)o->limit : UINT64_MAX;
     p->encoder.tokenizer = spec->tokenizer;
     p->encoder.vocab = spec->vocab;
-    p->encoder.options =
-        (sonde_encode_options){sizeof p->encoder.options, o->special, (sonde_bos_mode)o->add_bos};
+    p->encoder.options = (sonde_encode_options){.struct_size = sizeof p->encoder.options,
+                                                .literal_special = o->special,
+                                                .bos = (sonde_bos_mode)o->add_bos};
     sonde_status status = read_part(p, err);
     if (status == SONDE_OK && p->max_seq < 1)
         status =

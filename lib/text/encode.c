@@ -50,10 +50,42 @@ static bool has_class(const sonde_char *c, uint32_t class)
     return (sonde_unicode_class(c->code_point) & class) != 0;
 }
 
+/* A token that is ordinary writing: white space, or an element of HTML (Gemma has both). */
+static bool is_ordinary(const sonde_added *token)
+{
+    static const char *const elements[] = {
+        "a",   "b",      "blockquote", "br",  "caption", "code",  "del", "em",    "h1", "h2",
+        "h3",  "h4",     "h5",         "h6",  "hr",      "i",     "img", "li",    "ol", "p",
+        "pre", "strong", "strike",     "sub", "sup",     "table", "td",  "tbody", "th", "tfoot",
+        "tr",  "thead",  "u",          "ul"};
+    const char *text = token->content, *end = text + strlen(text);
+    size_t n;
+    while ((n = strspn(text, " \t\n\r")) > 0 || strncmp(text, "\xE2\x96\x81", 3) == 0)
+        text += n > 0 ? n : 3;
+    if (text == end) return true;
+    if (*text++ != '<' || end[-1] != '>') return false;
+    text += *text == '/';
+    for (size_t i = 0; i < SONDE_COUNT(elements); i++)
+        if (strlen(elements[i]) == (size_t)(end - 1 - text) &&
+            memcmp(elements[i], text, strlen(elements[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Is a byte of these characters content that must not become this token? */
+static bool is_plain(const sonde_encoder *e, const sonde_added *token, const sonde_char *chars,
+                     size_t begin, size_t end)
+{
+    if (!e->plain || end == begin) return false;
+    uint32_t from = chars[begin].start, to = chars[end - 1].end;
+    return memchr(e->plain + from, 1, to - from) && (token->special || !is_ordinary(token));
+}
+
 static bool accepted(const sonde_encoder *e, const sonde_added *token, const sonde_char *chars,
                      size_t n, size_t begin, size_t end)
 {
     if (e->literal && token->special) return false;
+    if (is_plain(e, token, chars, begin, end)) return false;
     if (!token->single_word) return true;
     bool before = begin > 0 && has_class(&chars[begin - 1], SONDE_CLASS_WORD);
     bool after = end < n && has_class(&chars[end], SONDE_CLASS_WORD);
@@ -188,7 +220,8 @@ sonde_status sonde_tokenizer_encode(const sonde_tokenizer *tokenizer, const char
         return sonde_fail(err, SONDE_BAD_PROMPT, "a text of %zu bytes: at most 512 MiB", bytes);
     sonde_encoder e = {.t = tokenizer, .text = text, .bytes = bytes, .out = tokens, .err = err,
                        .regex.budget = STEPS_AT_LEAST + bytes * STEPS_PER_BYTE,
-                       .literal = options && options->literal_special};
+                       .literal = options && options->literal_special,
+                       .plain = options ? options->plain : NULL};
     tokens->count = 0;
     sonde_status status = encode_all(&e, options ? options->bos : SONDE_BOS_AUTO);
     encoder_reset(&e);

@@ -241,6 +241,7 @@ typedef struct sonde_encoder {
     const char *text;
     size_t bytes;
     bool literal;
+    const uint8_t *plain; /* [bytes] or NULL, as in sonde_encode_options */
     sonde_tokens *out;
     struct sonde_bpe_scratch *bpe;
     struct sonde_unigram_scratch *unigram;

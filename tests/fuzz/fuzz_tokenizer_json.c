@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!t) return 0;
     for (int literal = 0; literal < 2; literal++) {
         sonde_tokens tokens = {0};
-        sonde_encode_options options = {sizeof options, literal, SONDE_BOS_AUTO};
+        sonde_encode_options options = {sizeof options, literal, SONDE_BOS_AUTO, NULL};
         if (sonde_tokenizer_encode(t, text, bytes, &options, &tokens, NULL) == SONDE_OK) {
             check_spans(t, &tokens, bytes);
             check_decoding(t, &tokens, literal);

@@ -56,6 +56,8 @@ typedef struct sonde_encode_options {
     int32_t literal_special; /* 0: special-token text is parsed (Hugging Face's plain call);
                                 1: added tokens with special = true are read as plain text */
     sonde_bos_mode bos;
+    const uint8_t *plain; /* [bytes] or NULL: no added token is matched over a byte that is 1, but
+                             for white space and HTML elements that are tokens (Gemma) */
 } sonde_encode_options;
 
 /* Token ids with the byte span of the input each came from. Zero-initialise; arrays grow and are
