@@ -38,6 +38,8 @@ static const struct arch_map {
     {"mpt", {"attention.layer_norm_epsilon", "layer_norm_epsilon", FORM_FLOAT, 0, 0}},
     {"mpt", {"attention.max_alibi_bias", "alibi_bias_max", FORM_FLOAT, 0, 0}},
     {"olmo", {"attention.layer_norm_epsilon", NULL, FORM_FLOAT, 0, 0}},
+    {"gemma3", {"rope.global.freq_base", "rope_theta", FORM_FLOAT, 0, 0}}, /* Ollama's files */
+    {"gemma3", {"rope.local.freq_base", "rope_local_base_freq", FORM_FLOAT, 0, 0}},
     {"granite", {"logit_scale", "logits_scaling", FORM_FLOAT, 0, 0}},
     {"llama4", {"feed_forward_length", "intermediate_size_mlp", FORM_INT, 0, 1 << 28}},
     {"llama4", {"expert_feed_forward_length", "intermediate_size", FORM_INT, 0, 1 << 28}},
