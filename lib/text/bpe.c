@@ -1,7 +1,8 @@
 /*
- * bpe.c - BPE of one piece. A piece whose own text is known to become one id costs one look-up; short
- * ones are merged by scanning, long ones by a heap of mergeable pairs by (rank, position) over a linked
- * list, so that a long run costs n log n. A pair that no longer stands is skipped when it comes up.
+ * bpe.c - BPE of one piece. What a short piece becomes is kept for the rest of the text; a piece whose own
+ * text is known to become one id costs one look-up; short ones are merged by scanning, long ones by a
+ * heap of mergeable pairs by (rank, position) over a linked list, so that a long run costs n log n. A pair
+ * that no longer stands is skipped when it comes up.
  */
 #include "text_internal.h"
 
@@ -10,7 +11,7 @@
 typedef struct symbol {
     int32_t previous, next; /* -1: none */
     uint32_t id;            /* UINT32_MAX: merged away */
-    uint32_t start, end;
+    uint32_t first, last;   /* characters of the piece it stands for */
 } symbol;
 
 typedef struct pair {
@@ -19,7 +20,20 @@ typedef struct pair {
     uint32_t left, right;
 } pair;
 
+#define KEPT_BYTES 32
+#define KEPT_IDS 8
+#define KEPT_PIECES 2048
+
+/* A piece and what it became. */
+typedef struct kept_piece {
+    uint8_t n_bytes, n_ids;
+    uint8_t first[KEPT_IDS], last[KEPT_IDS]; /* characters of each id */
+    char bytes[KEPT_BYTES];
+    uint32_t ids[KEPT_IDS];
+} kept_piece;
+
 struct sonde_bpe_scratch {
+    kept_piece *kept; /* [KEPT_PIECES] by hash, or NULL for a short text */
     symbol *symbols;
     size_t n_symbols, symbol_capacity;
     pair *heap;
@@ -35,14 +49,20 @@ uint64_t sonde_tokenizer_merge_steps(void)
     return merge_steps;
 }
 
-sonde_bpe_scratch *sonde_bpe_scratch_create(void)
+#define SHORT_TEXT 4096 /* bytes of a text that clearing the table would cost more than it saves */
+
+sonde_bpe_scratch *sonde_bpe_scratch_create(size_t text_bytes)
 {
-    return sonde_alloc(1, sizeof(sonde_bpe_scratch));
+    sonde_bpe_scratch *s = sonde_alloc(1, sizeof *s);
+    if (s && text_bytes > SHORT_TEXT) s->kept = sonde_alloc(KEPT_PIECES, sizeof *s->kept);
+    if (s && text_bytes > SHORT_TEXT && !s->kept) sonde_bpe_scratch_destroy(&s);
+    return s;
 }
 
 void sonde_bpe_scratch_destroy(sonde_bpe_scratch **scratch)
 {
     if (!*scratch) return;
+    sonde_free((*scratch)->kept);
     sonde_free((*scratch)->symbols);
     sonde_free((*scratch)->heap);
     sonde_free((*scratch)->bytes);
@@ -102,12 +122,10 @@ static bool offer(const sonde_tokenizer *t, sonde_bpe_scratch *s, int32_t at)
     return !m || heap_push(s, (pair){m->rank, m->result, at, left, right});
 }
 
-/* The union's bytes: normalising may have put characters out of the order of their bytes. */
 static void join(symbol *left, const symbol *right, uint32_t id)
 {
     left->id = id;
-    left->start = SONDE_MIN(left->start, right->start);
-    left->end = SONDE_MAX(left->end, right->end);
+    left->last = SONDE_MAX(left->last, right->last);
     left->next = right->next;
 }
 
@@ -162,12 +180,12 @@ static void merge_short(const sonde_tokenizer *t, sonde_bpe_scratch *s)
 
 /* ---- symbols -------------------------------------------------------------------------------------------- */
 
-static bool add_symbol(sonde_bpe_scratch *s, int64_t id, uint32_t start, uint32_t end)
+static bool add_symbol(sonde_bpe_scratch *s, int64_t id, size_t first, size_t last)
 {
     if (!sonde_grow(&s->symbols, &s->symbol_capacity, s->n_symbols + 1, sizeof *s->symbols))
         return false;
     int32_t at = (int32_t)s->n_symbols++;
-    s->symbols[at] = (symbol){at - 1, -1, (uint32_t)id, start, end};
+    s->symbols[at] = (symbol){at - 1, -1, (uint32_t)id, (uint32_t)first, (uint32_t)last};
     if (at > 0) s->symbols[at - 1].next = at;
     return true;
 }
@@ -176,34 +194,34 @@ static bool add_symbol(sonde_bpe_scratch *s, int64_t id, uint32_t start, uint32_
  * sends it off. Hugging Face's byte fallback does not. */
 typedef struct unknown {
     bool waits;
-    uint32_t start, end;
+    size_t first, last;
 } unknown;
 
 static bool send_unknown(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u)
 {
     if (!u->waits) return true;
     u->waits = false;
-    return add_symbol(s, t->model.unknown, u->start, u->end);
+    return add_symbol(s, t->model.unknown, u->first, u->last);
 }
 
-static bool add_unknown(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, const sonde_char *c)
+static bool add_unknown(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, size_t at)
 {
     if (t->model.unknown < 0) return true;
     if (u->waits && t->model.fuse_unknown) {
-        u->end = SONDE_MAX(u->end, c->end);
+        u->last = at;
         return true;
     }
     bool good = send_unknown(t, s, u);
-    *u = (unknown){true, c->start, c->end};
+    *u = (unknown){true, at, at};
     return good;
 }
 
 static bool add_fallback(const sonde_tokenizer *t, sonde_bpe_scratch *s, const char *utf8, size_t n,
-                         const sonde_char *c)
+                         size_t at)
 {
     bool good = true;
     for (size_t i = 0; i < n && good; i++)
-        good = add_symbol(s, t->model.fallback_ids[(unsigned char)utf8[i]], c->start, c->end);
+        good = add_symbol(s, t->model.fallback_ids[(unsigned char)utf8[i]], at, at);
     return good;
 }
 
@@ -215,21 +233,21 @@ static bool has_fallback(const sonde_tokenizer *t, const char *utf8, size_t n)
     return true;
 }
 
-/* The symbols of a character: of its bytes, or its own, or its byte tokens. */
-static bool add_char(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, const sonde_char *c)
+/* The symbols of character `at`: of its bytes, or its own, or its byte tokens. */
+static bool add_char(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, uint32_t c, size_t at)
 {
     char utf8[4];
-    size_t n = sonde_utf8_put(c->code_point, utf8);
+    size_t n = sonde_utf8_put(c, utf8);
     bool good = true;
     for (size_t i = 0; t->model.byte_level && i < n && good; i++) {
         int64_t id = t->model.byte_ids[(unsigned char)utf8[i]];
-        if (id < 0) good = add_unknown(t, s, u, c);
-        else good = send_unknown(t, s, u) && add_symbol(s, id, c->start, c->end);
+        if (id < 0) good = add_unknown(t, s, u, at);
+        else good = send_unknown(t, s, u) && add_symbol(s, id, at, at);
     }
     if (t->model.byte_level) return good;
-    int64_t id = sonde_vocabulary_find_char(t, c->code_point);
-    if (id >= 0) return send_unknown(t, s, u) && add_symbol(s, id, c->start, c->end);
-    return has_fallback(t, utf8, n) ? add_fallback(t, s, utf8, n, c) : add_unknown(t, s, u, c);
+    int64_t id = sonde_vocabulary_find_char(t, c);
+    if (id >= 0) return send_unknown(t, s, u) && add_symbol(s, id, at, at);
+    return has_fallback(t, utf8, n) ? add_fallback(t, s, utf8, n, at) : add_unknown(t, s, u, at);
 }
 
 static bool set_symbols(const sonde_tokenizer *t, const sonde_char *chars, size_t n,
@@ -238,56 +256,104 @@ static bool set_symbols(const sonde_tokenizer *t, const sonde_char *chars, size_
     unknown u = {0};
     s->n_symbols = 0;
     for (size_t i = 0; i < n; i++)
-        if (!add_char(t, s, &u, &chars[i])) return false;
+        if (!add_char(t, s, &u, chars[i].code_point, i)) return false;
     return send_unknown(t, s, &u);
 }
 
 /* ---- pieces --------------------------------------------------------------------------------------------- */
 
-/* Id of the piece with exactly this text, or -1. */
-static int64_t find_whole(const sonde_encoder *e, const sonde_char *chars, size_t n)
+/* The piece's bytes into the scratch; false when it is longer than any piece of the vocabulary, or there
+ * is no memory for a look-up. */
+static bool set_bytes(const sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     sonde_bpe_scratch *s = e->bpe;
-    if (n > e->t->model.by_text.longest) return -1;
-    if (!sonde_grow(&s->bytes, &s->byte_capacity, 4 * n, 1)) return -1;
     s->n_bytes = 0;
-    for (size_t i = 0; i < n; i++)
-        s->n_bytes += sonde_utf8_put(chars[i].code_point, s->bytes + s->n_bytes);
-    return sonde_vocabulary_find(e->t, s->bytes, s->n_bytes);
+    if (n > SONDE_MAX(e->t->model.by_text.longest, KEPT_BYTES)) return false;
+    if (!sonde_grow(&s->bytes, &s->byte_capacity, 4 * n, 1)) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (chars[i].code_point < 0x80) s->bytes[s->n_bytes++] = (char)chars[i].code_point;
+        else s->n_bytes += sonde_utf8_put(chars[i].code_point, s->bytes + s->n_bytes);
+    }
+    return true;
 }
 
-static sonde_status push_whole(sonde_encoder *e, int64_t id, const sonde_char *chars, size_t n)
+/* A token over n characters; normalising may have put them out of the order of their bytes. */
+static sonde_status push_id(sonde_encoder *e, uint32_t id, const sonde_char *chars, size_t n)
 {
     uint32_t start = chars[0].start, end = chars[0].end;
     for (size_t i = 1; i < n; i++) {
         start = SONDE_MIN(start, chars[i].start);
         end = SONDE_MAX(end, chars[i].end);
     }
-    return sonde_tokens_push(e->out, (uint32_t)id, start, end, e->err);
+    return sonde_tokens_push(e->out, id, start, end, e->err);
+}
+
+/* The place of the scratch's bytes among the kept pieces, or NULL. */
+static kept_piece *kept_at(const sonde_bpe_scratch *s)
+{
+    if (!s->kept || s->n_bytes == 0 || s->n_bytes > KEPT_BYTES) return NULL;
+    return &s->kept[sonde_hash64(s->bytes, s->n_bytes) % KEPT_PIECES];
+}
+
+static void keep(const sonde_bpe_scratch *s, kept_piece *kept)
+{
+    kept->n_bytes = 0;
+    size_t n = 0;
+    for (int32_t at = 0; at >= 0; at = s->symbols[at].next, n++) {
+        if (n == KEPT_IDS) return;
+        kept->ids[n] = s->symbols[at].id;
+        kept->first[n] = (uint8_t)s->symbols[at].first;
+        kept->last[n] = (uint8_t)s->symbols[at].last;
+    }
+    kept->n_ids = (uint8_t)n;
+    kept->n_bytes = (uint8_t)s->n_bytes;
+    memcpy(kept->bytes, s->bytes, s->n_bytes);
 }
 
 enum { WHOLE_UNTRIED, WHOLE_YES, WHOLE_NO };
 
-/* A piece that no merge crosses the ends of. What a vocabulary's own text becomes is noted once. */
-static sonde_status encode_word(sonde_encoder *e, const sonde_char *chars, size_t n)
+/* The piece as symbols of the scratch, merged. What a vocabulary's own text becomes is noted once. */
+static bool merge_word(sonde_encoder *e, const sonde_char *chars, size_t n, bool has_bytes)
 {
-    const sonde_tokenizer *t = e->t;
+    const sonde_model *m = &e->t->model;
     sonde_bpe_scratch *s = e->bpe;
-    int64_t whole = find_whole(e, chars, n);
+    int64_t whole = has_bytes ? sonde_vocabulary_find(e->t, s->bytes, s->n_bytes) : -1;
     unsigned char known = whole < 0 ? WHOLE_NO
-        : atomic_load_explicit(&t->model.whole[whole], memory_order_relaxed);
-    if (whole >= 0 && (t->model.ignore_merges || known == WHOLE_YES)) return push_whole(e, whole, chars, n);
-    bool good = set_symbols(t, chars, n, s);
-    if (good && s->n_symbols <= SHORT_SYMBOLS) merge_short(t, s);
-    else if (good) good = merge_long(t, s);
-    if (!good) return sonde_no_memory(e->err, "tokenizing", n * (sizeof(symbol) + sizeof(pair)));
+        : atomic_load_explicit(&m->whole[whole], memory_order_relaxed);
+    if (whole >= 0 && (m->ignore_merges || known == WHOLE_YES)) {
+        s->n_symbols = 0;
+        return add_symbol(s, whole, 0, n - 1);
+    }
+    if (!set_symbols(e->t, chars, n, s)) return false;
+    if (s->n_symbols <= SHORT_SYMBOLS) merge_short(e->t, s);
+    else if (!merge_long(e->t, s)) return false;
     if (known == WHOLE_UNTRIED) {
         bool one = s->n_symbols > 0 && s->symbols[0].next < 0 && s->symbols[0].id == whole;
-        atomic_store_explicit(&t->model.whole[whole], one ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+        atomic_store_explicit(&m->whole[whole], one ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
     }
-    for (int32_t at = s->n_symbols > 0 ? 0 : -1; at >= 0; at = s->symbols[at].next)
-        SONDE_TRY(sonde_tokens_push(e->out, s->symbols[at].id, s->symbols[at].start,
-                                    s->symbols[at].end, e->err));
+    return true;
+}
+
+/* A piece that no merge crosses the ends of. */
+static sonde_status encode_word(sonde_encoder *e, const sonde_char *chars, size_t n)
+{
+    sonde_bpe_scratch *s = e->bpe;
+    bool has_bytes = set_bytes(e, chars, n);
+    kept_piece *kept = has_bytes ? kept_at(s) : NULL;
+    if (kept && kept->n_bytes == s->n_bytes && memcmp(kept->bytes, s->bytes, s->n_bytes) == 0) {
+        for (size_t i = 0; i < kept->n_ids; i++)
+            SONDE_TRY(push_id(e, kept->ids[i], chars + kept->first[i],
+                              (size_t)(kept->last[i] - kept->first[i]) + 1));
+        return SONDE_OK;
+    }
+    if (!merge_word(e, chars, n, has_bytes))
+        return sonde_no_memory(e->err, "tokenizing", n * (sizeof(symbol) + sizeof(pair)));
+    if (s->n_symbols == 0) return SONDE_OK;
+    if (kept) keep(s, kept);
+    for (int32_t at = 0; at >= 0; at = s->symbols[at].next) {
+        const symbol *done = &s->symbols[at];
+        SONDE_TRY(push_id(e, done->id, chars + done->first, done->last - done->first + 1));
+    }
     return SONDE_OK;
 }
 

@@ -129,7 +129,7 @@ static sonde_status encode_gap(sonde_encoder *e, const sonde_char *chars, size_t
     if (n == 0) return SONDE_OK;
     if (e->t->n_normalizers == 0) return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
     sonde_chars copy = {0};
-    if (!sonde_grow(&copy.data, &copy.capacity, n, sizeof *chars))
+    if (!sonde_chars_room(&copy, n))
         return sonde_no_memory(e->err, "normalising text", n * sizeof *chars);
     memcpy(copy.data, chars, n * sizeof *chars);
     copy.count = n;
@@ -181,7 +181,7 @@ static sonde_status encode_all(sonde_encoder *e, sonde_bos_mode bos)
     if (!sonde_chars_append(&e->chars, e->text, 0, e->bytes))
         return sonde_no_memory(e->err, "tokenizing", e->bytes * sizeof *e->chars.data);
     if (unigram) e->unigram = sonde_unigram_scratch_create();
-    else e->bpe = sonde_bpe_scratch_create();
+    else e->bpe = sonde_bpe_scratch_create(e->bytes);
     if (!e->unigram && !e->bpe) return sonde_no_memory(e->err, "tokenizing", 64);
     uint32_t forced = (uint32_t)e->t->bos;
     if (bos == SONDE_BOS_AUTO) SONDE_TRY(add_template(e, e->t->prefix, e->t->n_prefix, 0));

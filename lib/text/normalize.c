@@ -26,7 +26,8 @@ static bool prepend(const sonde_normalizer *stage, sonde_chars *chars)
     sonde_chars out = {0};
     if (chars->count == 0) return true;
     uint32_t start = chars->data[0].start;
-    bool good = append_text(&out, &stage->text, start, start) && append(&out, chars->data, chars->count);
+    bool good = sonde_chars_room(&out, chars->count + stage->text.count) &&
+                append_text(&out, &stage->text, start, start) && append(&out, chars->data, chars->count);
     if (!good) {
         sonde_free(out.data);
         return false;
@@ -72,6 +73,13 @@ static sonde_regex_result replace(const sonde_normalizer *stage, sonde_regex_wor
     return SONDE_REGEX_NONE;
 }
 
+static void map_char(const sonde_normalizer *stage, sonde_chars *chars)
+{
+    uint32_t to = stage->text.data[0].code_point;
+    for (size_t i = 0; i < chars->count; i++)
+        if (chars->data[i].code_point == stage->from) chars->data[i].code_point = to;
+}
+
 static bool is_space(const sonde_char *c)
 {
     return (sonde_unicode_class(c->code_point) & SONDE_CLASS_SPACE) != 0;
@@ -98,6 +106,7 @@ sonde_status sonde_normalize(const sonde_tokenizer *t, sonde_regex_work *work, s
         case SONDE_NORMALIZE_LOWER: good = sonde_chars_lower(chars); break;
         case SONDE_NORMALIZE_PREPEND: good = prepend(stage, chars); break;
         case SONDE_NORMALIZE_REPLACE: result = replace(stage, work, chars); break;
+        case SONDE_NORMALIZE_MAP: map_char(stage, chars); break;
         case SONDE_NORMALIZE_STRIP: strip(stage, chars); break;
         }
         if (!good) return sonde_no_memory(err, "normalising text", chars->count * sizeof *chars->data);

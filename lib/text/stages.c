@@ -49,12 +49,29 @@ sonde_status sonde_add_prepend(sonde_tokenizer *t, const char *text, size_t byte
     return with_text(t, &stage, text, bytes, "prepend ", err);
 }
 
+static bool is_char(const char *text, size_t bytes)
+{
+    uint32_t c;
+    return bytes > 0 && sonde_utf8_get(text, &c) == bytes;
+}
+
+/* A rule that sonde_regex_quote made of one character. */
+static bool is_quoted_char(const char *regex, size_t bytes, uint32_t *c)
+{
+    int used = 0;
+    return sscanf(regex, "\\x{%X}%n", c, &used) == 1 && (size_t)used == bytes;
+}
+
 sonde_status sonde_add_replace(sonde_tokenizer *t, const char *regex, size_t bytes, const char *text,
                                size_t text_bytes, sonde_error *err)
 {
     sonde_normalizer stage = {.kind = SONDE_NORMALIZE_REPLACE};
     SONDE_TRY(sonde_regex_compile(regex, bytes, &stage.regex, err));
     sonde_string_format(&t->rules, "by %.*s ", (int)bytes, regex);
+    if (is_quoted_char(regex, bytes, &stage.from) && is_char(text, text_bytes)) {
+        stage.kind = SONDE_NORMALIZE_MAP;
+        sonde_regex_destroy(&stage.regex);
+    }
     return with_text(t, &stage, text, text_bytes, "replace ", err);
 }
 

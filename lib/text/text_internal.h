@@ -95,6 +95,7 @@ typedef enum sonde_normalizer_kind {
     SONDE_NORMALIZE_LOWER,
     SONDE_NORMALIZE_PREPEND, /* `text` in front, unless there is nothing */
     SONDE_NORMALIZE_REPLACE, /* what `regex` finds by `text` */
+    SONDE_NORMALIZE_MAP,     /* the character `from` by the one of `text` */
     SONDE_NORMALIZE_STRIP,
 } sonde_normalizer_kind;
 
@@ -102,6 +103,7 @@ typedef struct sonde_normalizer {
     sonde_normalizer_kind kind;
     sonde_normal_form form;
     bool left, right; /* STRIP */
+    uint32_t from;    /* MAP */
     sonde_regex *regex;
     sonde_chars text;
 } sonde_normalizer;
@@ -261,7 +263,7 @@ sonde_status sonde_pretokenize(sonde_encoder *e, const sonde_char *chars, size_t
 /* bpe.c, unigram.c: append the ids of one piece. */
 typedef struct sonde_bpe_scratch sonde_bpe_scratch;
 sonde_status sonde_bpe_encode(sonde_encoder *e, const sonde_char *chars, size_t n);
-sonde_bpe_scratch *sonde_bpe_scratch_create(void);
+sonde_bpe_scratch *sonde_bpe_scratch_create(size_t text_bytes);
 void sonde_bpe_scratch_destroy(sonde_bpe_scratch **scratch);
 typedef struct sonde_unigram_scratch sonde_unigram_scratch;
 sonde_status sonde_unigram_encode(sonde_encoder *e, const sonde_char *chars, size_t n);

@@ -56,9 +56,18 @@ bool sonde_chars_push(sonde_chars *chars, uint32_t code_point, uint32_t start, u
     return true;
 }
 
+bool sonde_chars_room(sonde_chars *chars, size_t n)
+{
+    chars->data = sonde_alloc_raw(n, sizeof *chars->data);
+    chars->capacity = chars->data ? n : 0;
+    chars->count = 0;
+    return chars->data != NULL;
+}
+
 bool sonde_chars_append(sonde_chars *chars, const char *text, size_t begin, size_t end)
 {
     if (end == begin) return true;
+    if (!chars->data && !sonde_chars_room(chars, end - begin)) return false;
     if (!sonde_grow(&chars->data, &chars->capacity, chars->count + (end - begin), sizeof *chars->data))
         return false;
     sonde_char *to = chars->data + chars->count;

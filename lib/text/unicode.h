@@ -40,6 +40,8 @@ typedef struct sonde_chars {
 
 /* Appends the characters of valid UTF-8 text[begin, end). false: no memory. */
 bool sonde_chars_append(sonde_chars *chars, const char *text, size_t begin, size_t end);
+/* Room for n > 0 characters in an empty run that has none yet; not zeroed. false: no memory. */
+bool sonde_chars_room(sonde_chars *chars, size_t n);
 bool sonde_chars_push(sonde_chars *chars, uint32_t code_point, uint32_t start, uint32_t end);
 
 typedef enum sonde_normal_form {

@@ -230,7 +230,8 @@ def write_tokenizer(folder, name, tok, rng):
     os.makedirs(path, exist_ok=True)
     tok.save(path + "/tokenizer.json")
     tok = Tokenizer.from_file(path + "/tokenizer.json")
-    write_lines(path + "/strings.jsonl.gz", [record(tok, t) for t in texts(rng, 250, WORDS)])
+    long = "".join(rng.choices(WORDS, k=4000))  # so long that pieces are met again
+    write_lines(path + "/strings.jsonl.gz", [record(tok, t) for t in texts(rng, 250, WORDS) + [long]])
     write_lines(path + "/decode.jsonl.gz", random_decodes(tok, rng, 120))
 
 
@@ -275,7 +276,7 @@ def write_tiktoken(folder, rng):
         f.write("\n")
     specials = {named.get(i, f"<|reserved_token_{i}|>"): i for i in range(first, first + 256)}
     bits = BITS + ["[BOS]", "<|im_end|>", "<|im_user|>", f"<|reserved_token_{first + 20}|>", "the word", "aaaa"]
-    rows = [{"text": t, "ids": tiktoken_ids(ranks, {}, t), "ids_special": tiktoken_ids(ranks, specials, t)} for t in texts(rng, 250, bits)]
+    rows = [{"text": t, "ids": tiktoken_ids(ranks, {}, t), "ids_special": tiktoken_ids(ranks, specials, t)} for t in texts(rng, 250, bits) + ["".join(rng.choices(bits, k=3000))]]
     for row in rows:  # a special token shows nothing where they are skipped
         row["decoded_special"] = b"".join(order[i] for i in row["ids_special"] if i < first).decode("utf-8", "replace")
     write_lines(path + "/strings.jsonl.gz", rows)
