@@ -75,7 +75,8 @@ static void read_model(sonde_recipe *r, plain_model *m)
     m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
     m->act = SONDE_ACT_GELU;
     m->tied = sonde_get_bool(r, "tie_word_embeddings", true);
-    m->scale = sonde_get_float(r, "attn_config.softmax_scale", 1.0 / sqrt((double)d->head_dim));
+    m->scale = sonde_get_float(r, "attn_config.softmax_scale",
+                               sonde_get_float(r, "softmax_scale", 1.0 / sqrt((double)d->head_dim)));
     m->clip = sonde_get_float(r, "attn_config.clip_qkv", sonde_get_float(r, "clip_qkv", 0.0));
     if (m->clip < 0.0) sonde_refuse(r, "clip_qkv %g", m->clip);
     double most = sonde_get_float(r, "attn_config.alibi_bias_max",

@@ -381,6 +381,12 @@ def smollm3_lost(config, rope):
     return dict(unless(config, use_sliding_window=False), no_rope_layers=config.get("no_rope_layers"))
 
 
+def mpt_lost(config, rope):
+    """The converter writes an eps of 1e-5 whatever it is, and no scale."""
+    scale = (config.get("attn_config") or {}).get("softmax_scale")
+    return dict(unless(config, layer_norm_epsilon=1e-5), softmax_scale=scale)
+
+
 def plain(**assumed):
     return lambda config, rope: dict(unless(config, **assumed), **rope_lost(config, rope))
 
@@ -445,7 +451,7 @@ ARCHS = {
                      keys=stablelm_keys, lost=no_base()),
     "falcon": Arch("falcon", FALCON, qkv_by_group, falcon_keys, no_base(alibi=False), True),
     "bloom": Arch("bloom", BLOOM, qkv_by_head, bloom_keys, tied=True),
-    "mpt": Arch("mpt", MPT, keys=mpt_keys, tied=True),
+    "mpt": Arch("mpt", MPT, keys=mpt_keys, lost=mpt_lost, tied=True),
 }
 ARCHS["llama4"] = ARCHS["llama4_text"]
 ARCHS["gemma3"] = ARCHS["gemma3_text"]

@@ -22,9 +22,13 @@ GPT2 = dict(base="transformer", layers="h", embed="wte", pos="wpe", final="ln_f"
             norms=("ln_1", "ln_2"), attn="attn", out="c_proj", down="c_proj", fused="c_attn")
 
 
-def load(folder):
+RECORDERS = {}  # by model_type; filled by hf_alibi_points and hf_latent_points
+
+
+def load(folder, attention="eager"):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
-                                                attn_implementation="eager").eval()
+                                                attn_implementation=attention,
+                                                experts_implementation="eager").eval()
 
 
 class Recorder:
@@ -32,7 +36,7 @@ class Recorder:
 
     def __init__(self, model):
         self.model, self.names, self.points = model, (), {}
-        self.arch = arch = GPT2 if model.config.model_type == "gpt2" else LLAMA
+        self.arch = arch = self._arch()
         base = getattr(model, arch["base"])
         self.layers = getattr(base, arch["layers"])
         self._handles = []
@@ -44,6 +48,9 @@ class Recorder:
         self._norm(getattr(base, arch["final"]), "final_norm")
         self._on(model.register_forward_hook(lambda m, i, o: self._put("logits", o.logits)))
         self._patch_attention()
+
+    def _arch(self):
+        return GPT2 if self.model.config.model_type == "gpt2" else LLAMA
 
     def close(self):
         for handle in self._handles:
@@ -148,7 +155,7 @@ def reset_rope(model):
 
 @contextlib.contextmanager
 def recorder_of(model):
-    recorder = Recorder(model)
+    recorder = RECORDERS.get(model.config.model_type, Recorder)(model)
     try:
         yield recorder
     finally:
@@ -167,7 +174,8 @@ def record(model, prompts):
 
 def decode(model, prompts, n, names, forced=None):
     """n tokens after each prompt on the cache, greedy or as forced: the tokens of each prompt, the
-    points in `names` of their rows, and the least distance of a chosen logit from the next one."""
+    points in `names` of their rows, and the least distance of a chosen logit from the next one (or 50
+    times that of a router's choice)."""
     generated, margin = [], np.inf
     with recorder_of(model) as recorder:
         for i, tokens in enumerate(prompts):
@@ -183,7 +191,7 @@ def decode(model, prompts, n, names, forced=None):
                 logits = model(torch.tensor([[ids[-1]]]), past_key_values=cache,
                                use_cache=True).logits[0, -1]
             generated.append(ids)
-        return generated, recorder.take(), margin
+        return generated, recorder.take(), min(margin, 50 * getattr(recorder, "router_margin", np.inf))
 
 
 @contextlib.contextmanager
@@ -239,6 +247,9 @@ def floors(model, run, points):
         with rope_off_by(model, ulps), upcasts_to_float64():
             wide = run(model)
         for name in points:
+            if points[name].dtype == np.int32:
+                assert (wide[name] == points[name]).all(), name
+                continue
             assert wide[name].dtype == np.float64, name
             worst[name] = max(worst[name], error(points[name], wide[name]))
     return worst
