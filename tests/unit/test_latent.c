@@ -63,9 +63,10 @@ static void add(twins *t, const char *gguf, const char *folder, int layer, int64
         values[i] = cols > 0 ? 1.5f * x / sqrtf((float)cols) : 1.0f + 0.2f * x;
     }
     size_t bytes = (size_t)n * sizeof *values;
-    gguf_add_tensor(&t->gguf, name[0], 0, shape, cols > 0 ? 2 : 1, values, bytes);
-    safetensors_add(&t->plain, name[1], "F32", shape, cols > 0 ? 2 : 1, values, bytes);
-    safetensors_add(&t->scaled, name[1], "F32", shape, cols > 0 ? 2 : 1, values, bytes);
+    int32_t n_dims = cols > 0 ? 2 : 1;
+    safetensors_add(&t->plain, name[1], "F32", shape, n_dims, values, bytes);
+    if (t->form == KV_SCALED) safetensors_add(&t->scaled, name[1], "F32", shape, n_dims, values, bytes);
+    else gguf_add_tensor(&t->gguf, name[0], 0, shape, n_dims, values, bytes);
 }
 
 /* Blocks of Q8_0 and their values. */
@@ -201,8 +202,9 @@ static void write_folder(const char *name, safetensors_file *f, const char *more
     safetensors_write(f, path);
 }
 
-/* build/latent/plain and, by form, build/latent/scaled or build/latent/model.gguf. */
-static void write_twins(kv_form form)
+/* build/latent/plain and, by form, build/latent/scaled or build/latent/model.gguf; `more` names a
+ * vector that no step reads, or is NULL. */
+static void write_twins_with(kv_form form, const char *more)
 {
     twins t = {.form = form, .random = {91}};
     if (form != KV_SCALED) describe_gguf(&t.gguf, form == KV_SPLIT);
@@ -210,10 +212,18 @@ static void write_twins(kv_form form)
     add(&t, "output_norm.weight", "model.norm.weight", -1, HIDDEN, 0);
     add(&t, "output.weight", "lm_head.weight", -1, VOCAB, HIDDEN);
     for (int layer = 0; layer < LAYERS; layer++) add_layer(&t, layer);
+    if (more) add(&t, "", more, -1, HIDDEN, 0);
     write_folder("plain", &t.plain, "");
-    write_folder("scaled", &t.scaled, ",\"quantization_config\":{\"quant_method\":\"fp8\","
-                                      "\"weight_block_size\":[20,12]}");
-    gguf_write(&t.gguf, "build/latent/model.gguf");
+    if (form == KV_SCALED)
+        write_folder("scaled", &t.scaled, ",\"quantization_config\":{\"quant_method\":\"fp8\","
+                                          "\"weight_block_size\":[20,12]}");
+    else
+        gguf_write(&t.gguf, "build/latent/model.gguf");
+}
+
+static void write_twins(kv_form form)
+{
+    write_twins_with(form, NULL);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------------------- */
@@ -373,6 +383,21 @@ static void test_latents_are_written_instead_of_keys(void **state)
     assert_int_equal(system("rm -rf build/latent"), 0);
 }
 
+/* The layer behind the last predicts more tokens; a further one is not known. */
+static void test_layers_that_predict_more_are_left_alone(void **state)
+{
+    (void)state;
+    sonde_error err = {0};
+    sonde_model *model = NULL;
+    write_twins_with(KV_SCALED, "model.layers.2.enorm.weight");
+    model = open_model("build/latent/plain", "cpu", 0);
+    sonde_model_close(&model);
+    write_twins_with(KV_SCALED, "model.layers.3.enorm.weight");
+    assert_int_equal(sonde_model_open("build/latent/plain", NULL, &model, &err), SONDE_BAD_MODEL);
+    assert_non_null(strstr(err.message, "model.layers.3.enorm.weight"));
+    assert_int_equal(system("rm -rf build/latent"), 0);
+}
+
 static void test_misshaped_heads_are_named(void **state)
 {
     (void)state;
@@ -395,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_absorbed_attention_is_that_of_the_heads),
         cmocka_unit_test(test_ways_of_running_keep_the_bits),
         cmocka_unit_test(test_latents_are_written_instead_of_keys),
+        cmocka_unit_test(test_layers_that_predict_more_are_left_alone),
         cmocka_unit_test(test_misshaped_heads_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
