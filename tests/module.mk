@@ -78,7 +78,10 @@ BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(wildcard tests/
 $(BENCH_BIN): %: %.o $(BENCH_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
-.PHONY: bench-kernels bench-codec
+.PHONY: bench-kernels bench-codec bench-text
+## bench-text: MB/s of tokenizers of each kind, on one core
+bench-text: $(B)/tests/bench/bench_text
+	@$<
 ## bench-codec: rates and ratios of the chunk codecs, on one core
 bench-codec: $(B)/tests/bench/bench_codec
 	@$<

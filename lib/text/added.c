@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* The text that is matched: of a token that matches normalised text, its own normalised form. */
-static sonde_status matched_text(const sonde_tokenizer *t, const sonde_added *token, sonde_string *out,
-                                 sonde_error *err)
+static sonde_status matched_text(const sonde_tokenizer *t, const sonde_added *token,
+                                 sonde_string *out, sonde_error *err)
 {
     sonde_string_append(out, token->text, token->length);
     if (!token->normalized || t->n_normalizers == 0) return SONDE_OK;
@@ -44,13 +44,16 @@ sonde_status sonde_added_add(sonde_tokenizer *t, const sonde_added *token, sonde
 {
     sonde_piece *p = NULL;
     sonde_string text = {0};
-    if (token->length > UINT32_MAX / 8 ||
-        sonde_utf8_valid_prefix(token->text, token->length) != token->length)
+    if (sonde_utf8_valid_prefix(token->text, token->length) != token->length)
         return sonde_fail(err, SONDE_BAD_TOKENIZER, "added token %u: its text is not valid UTF-8",
                           token->id);
+    if (token->length > SONDE_MATCH_BYTES)
+        return sonde_fail(err, SONDE_BAD_TOKENIZER, "added token %u: expected at most %d bytes, got %u",
+                          token->id, SONDE_MATCH_BYTES, token->length);
     SONDE_TRY(sonde_vocabulary_slot(t, token->id, &p, err));
     sonde_status status = matched_text(t, token, &text, err);
-    if (status == SONDE_OK && text.failed) status = sonde_no_memory(err, "added tokens", token->length);
+    if (status == SONDE_OK && text.failed)
+        status = sonde_no_memory(err, "added tokens", token->length);
     if (status == SONDE_OK)
         status = keep_token(token->normalized ? &t->normalized : &t->raw, token, &text, err);
     if (status == SONDE_OK) {

@@ -1,8 +1,8 @@
 /*
- * bpe.c - BPE of one piece. What a short piece becomes is kept for the rest of the text; a piece whose own
- * text is known to become one id costs one look-up; short ones are merged by scanning, long ones by a
- * heap of mergeable pairs by (rank, position) over a linked list, so that a long run costs n log n. A pair
- * that no longer stands is skipped when it comes up.
+ * bpe.c - BPE of one piece. What a short piece becomes is kept for the rest of the text; a piece
+ * whose own text is known to become one id costs one look-up; short ones are merged by scanning,
+ * long ones by a heap of mergeable pairs by (rank, position) over a linked list, so that a long run
+ * costs n log n. A pair that no longer stands is skipped when it comes up.
  */
 #include "text_internal.h"
 
@@ -70,7 +70,7 @@ void sonde_bpe_scratch_destroy(sonde_bpe_scratch **scratch)
     *scratch = NULL;
 }
 
-/* ---- the heap ----------------------------------------------------------------------------------------- */
+/* ---- the heap -------------------------------------------------------------------------------- */
 
 static bool before(const pair *a, const pair *b)
 {
@@ -103,7 +103,7 @@ static pair heap_pop(sonde_bpe_scratch *s)
     return top;
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------ */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 static const sonde_merge *find_merge(const sonde_merge_table *m, uint32_t left, uint32_t right)
 {
@@ -168,7 +168,8 @@ static void merge_short(const sonde_tokenizer *t, sonde_bpe_scratch *s)
         join(&symbols[best], &symbols[best + 1], merges[best]->result);
         n--;
         memmove(symbols + best + 1, symbols + best + 2, (n - best - 1) * sizeof *symbols);
-        if (best + 1 < n) memmove(merges + best, merges + best + 1, (n - best - 1) * sizeof *merges);
+        if (best + 1 < n)
+            memmove(merges + best, merges + best + 1, (n - best - 1) * sizeof *merges);
         if (best + 1 < n)
             merges[best] = find_merge(&t->model.merges, symbols[best].id, symbols[best + 1].id);
         if (best > 0)
@@ -178,7 +179,7 @@ static void merge_short(const sonde_tokenizer *t, sonde_bpe_scratch *s)
     s->n_symbols = n;
 }
 
-/* ---- symbols -------------------------------------------------------------------------------------------- */
+/* ---- symbols --------------------------------------------------------------------------------- */
 
 static bool add_symbol(sonde_bpe_scratch *s, int64_t id, size_t first, size_t last)
 {
@@ -190,8 +191,8 @@ static bool add_symbol(sonde_bpe_scratch *s, int64_t id, size_t first, size_t la
     return true;
 }
 
-/* A character (or byte) without a piece: waits as the unknown token, which may grow; a known character
- * sends it off. Hugging Face's byte fallback does not. */
+/* A character (or byte) without a piece: waits as the unknown token, which may grow; a known
+ * character sends it off. Hugging Face's byte fallback does not. */
 typedef struct unknown {
     bool waits;
     size_t first, last;
@@ -234,7 +235,8 @@ static bool has_fallback(const sonde_tokenizer *t, const char *utf8, size_t n)
 }
 
 /* The symbols of character `at`: of its bytes, or its own, or its byte tokens. */
-static bool add_char(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, uint32_t c, size_t at)
+static bool add_char(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, uint32_t c,
+                     size_t at)
 {
     char utf8[4];
     size_t n = sonde_utf8_put(c, utf8);
@@ -260,10 +262,10 @@ static bool set_symbols(const sonde_tokenizer *t, const sonde_char *chars, size_
     return send_unknown(t, s, &u);
 }
 
-/* ---- pieces --------------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
-/* The piece's bytes into the scratch; false when it is longer than any piece of the vocabulary, or there
- * is no memory for a look-up. */
+/* The piece's bytes into the scratch; false when it is longer than any piece of the vocabulary, or
+ * there is no memory for a look-up. */
 static bool set_bytes(const sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     sonde_bpe_scratch *s = e->bpe;
@@ -312,14 +314,15 @@ static void keep(const sonde_bpe_scratch *s, kept_piece *kept)
 
 enum { WHOLE_UNTRIED, WHOLE_YES, WHOLE_NO };
 
-/* The piece as symbols of the scratch, merged. What a vocabulary's own text becomes is noted once. */
+/* The piece as symbols of the scratch, merged. What a vocabulary's own text becomes is noted
+ * once. */
 static bool merge_word(sonde_encoder *e, const sonde_char *chars, size_t n, bool has_bytes)
 {
     const sonde_model *m = &e->t->model;
     sonde_bpe_scratch *s = e->bpe;
     int64_t whole = has_bytes ? sonde_vocabulary_find(e->t, s->bytes, s->n_bytes) : -1;
-    unsigned char known = whole < 0 ? WHOLE_NO
-        : atomic_load_explicit(&m->whole[whole], memory_order_relaxed);
+    unsigned char known =
+        whole < 0 ? WHOLE_NO : atomic_load_explicit(&m->whole[whole], memory_order_relaxed);
     if (whole >= 0 && (m->ignore_merges || known == WHOLE_YES)) {
         s->n_symbols = 0;
         return add_symbol(s, whole, 0, n - 1);

@@ -1,8 +1,8 @@
 /*
  * decode.c - ids to text, piece by piece. Byte-level: the bytes of all pieces joined, then every
- * maximal subpart that is no UTF-8 replaced by U+FFFD. SentencePiece: the texts of the pieces, a run of
- * byte tokens being a text of its own, and spaces stripped from the ends. Decoding a list and pushing
- * its ids one by one are the same code.
+ * maximal subpart that is no UTF-8 replaced by U+FFFD. SentencePiece: the texts of the pieces, a
+ * run of byte tokens being a text of its own, and spaces stripped from the ends. Decoding a list
+ * and pushing its ids one by one are the same code.
  */
 #include "text_internal.h"
 
@@ -11,7 +11,7 @@
 struct sonde_decoder {
     const sonde_tokenizer *tokenizer;
     bool skip_special;
-    size_t n_pieces; /* that were not skipped */
+    size_t n_pieces;   /* that were not skipped */
     sonde_string held; /* bytes of a character, or of a run of byte tokens, that is not complete */
     sonde_string tail; /* text that `strip_stop` may yet take */
     uint32_t stripped; /* characters taken from the start; UINT32_MAX: no more */
@@ -59,7 +59,7 @@ size_t sonde_utf8_lossy(const char *bytes, size_t n, bool more, sonde_string *ou
     return at;
 }
 
-/* ---- what a piece shows --------------------------------------------------------------------------------- */
+/* ---- what a piece shows ---------------------------------------------------------------------- */
 
 static void replace_text(sonde_string *text, const char *from, const char *to)
 {
@@ -115,11 +115,13 @@ static sonde_status prepare_piece(sonde_tokenizer *t, sonde_piece *p, sonde_erro
         SONDE_TRY(unmap_added(p, &t->arena, err));
     }
     bool plain = true;
-    for (size_t i = 0; i < d->n_replace; i++) plain = plain && !strstr(p->shown, d->replace[i].from);
+    for (size_t i = 0; i < d->n_replace; i++)
+        plain = plain && !strstr(p->shown, d->replace[i].from);
     if (!plain) {
         sonde_string text = {0};
         sonde_string_append(&text, p->shown, p->shown_length);
-        for (size_t i = 0; i < d->n_replace; i++) replace_text(&text, d->replace[i].from, d->replace[i].to);
+        for (size_t i = 0; i < d->n_replace; i++)
+            replace_text(&text, d->replace[i].from, d->replace[i].to);
         p->shown = text.failed ? NULL : sonde_arena_copy(&t->arena, text.data, text.length);
         p->shown_length = (uint32_t)text.length;
         sonde_string_reset(&text);
@@ -141,9 +143,10 @@ sonde_status sonde_decoding_prepare(sonde_tokenizer *t, sonde_error *err)
     return SONDE_OK;
 }
 
-/* ---- the ends of the text --------------------------------------------------------------------------------- */
+/* ---- the ends of the text -------------------------------------------------------------------- */
 
-/* Text of the result: the start loses the stripped character, the end holds back what it may lose. */
+/* Text of the result: the start loses the stripped character, the end holds back what it may
+ * lose. */
 static void put(sonde_decoder *d, const char *text, size_t n)
 {
     const sonde_decoding *rule = &d->tokenizer->decoding;
@@ -160,19 +163,21 @@ static void put(sonde_decoder *d, const char *text, size_t n)
     }
     sonde_string_append(&d->tail, text, n);
     size_t keep = d->tail.length, held = 0;
-    while (held < rule->strip_stop && keep >= width && memcmp(d->tail.data + keep - width, strip, width) == 0)
+    while (held < rule->strip_stop && keep >= width &&
+           memcmp(d->tail.data + keep - width, strip, width) == 0)
         keep -= width, held++;
     sonde_string_append(&d->out, d->tail.data, keep);
     if (d->tail.data) memmove(d->tail.data, d->tail.data + keep, d->tail.length - keep);
     d->tail.length -= keep;
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 static void put_bytes(sonde_decoder *d, const char *bytes, size_t n, bool more)
 {
     sonde_string_append(&d->held, bytes, n);
-    size_t used = d->held.failed ? 0 : sonde_utf8_lossy(d->held.data, d->held.length, more, &d->out);
+    size_t used =
+        d->held.failed ? 0 : sonde_utf8_lossy(d->held.data, d->held.length, more, &d->out);
     if (d->held.length > used) memmove(d->held.data, d->held.data + used, d->held.length - used);
     d->held.length -= used;
 }
@@ -193,7 +198,8 @@ static void put_first(sonde_decoder *d, const sonde_piece *p)
 {
     char space[4];
     const char *text = p->added ? p->shown : p->text;
-    size_t n = p->added ? p->shown_length : p->length, width = sonde_utf8_put(d->tokenizer->decoding.space, space);
+    size_t n = p->added ? p->shown_length : p->length,
+           width = sonde_utf8_put(d->tokenizer->decoding.space, space);
     for (size_t at = 0; at < n;) {
         bool here = n - at >= width && memcmp(text + at, space, width) == 0;
         if (!here) put(d, text + at, 1);
@@ -221,8 +227,8 @@ static sonde_status take_id(sonde_decoder *d, uint32_t id, sonde_error *err)
 {
     const sonde_tokenizer *t = d->tokenizer;
     if (id >= t->n_pieces)
-        return sonde_fail(err, SONDE_BAD_PROMPT, "token id %u is out of range: the tokenizer has %zu",
-                          id, t->n_pieces);
+        return sonde_fail(err, SONDE_BAD_PROMPT,
+                          "token id %u is out of range: the tokenizer has %zu", id, t->n_pieces);
     const sonde_piece *p = &t->pieces[id];
     if (p->present && !(d->skip_special && p->special)) put_piece(d, p);
     return SONDE_OK;
@@ -247,7 +253,7 @@ static void reset(sonde_decoder *d)
     sonde_string_reset(&d->out);
 }
 
-/* ---- interface ------------------------------------------------------------------------------------------------ */
+/* ---- interface ------------------------------------------------------------------------------- */
 
 sonde_status sonde_tokenizer_decode(const sonde_tokenizer *tokenizer, const uint32_t *ids,
                                     size_t count, bool skip_special, char **text, size_t *bytes,

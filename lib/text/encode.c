@@ -17,7 +17,8 @@ void sonde_tokens_reset(sonde_tokens *tokens)
 
 static bool grow_tokens(sonde_tokens *tokens)
 {
-    size_t capacity = tokens->capacity, again = capacity, third = capacity, need = tokens->count + 1;
+    size_t capacity = tokens->capacity, again = capacity, third = capacity,
+           need = tokens->count + 1;
     bool good = sonde_grow(&tokens->ids, &capacity, need, 4) &&
                 sonde_grow(&tokens->text_start, &again, need, 4) &&
                 sonde_grow(&tokens->text_end, &third, need, 4);
@@ -39,11 +40,12 @@ sonde_status sonde_tokens_push(sonde_tokens *tokens, uint32_t id, uint32_t start
 sonde_status sonde_regex_failed(sonde_regex_result result, sonde_error *err)
 {
     if (result == SONDE_REGEX_NO_MEMORY) return sonde_no_memory(err, "a split rule", 1 << 16);
-    return sonde_fail(err, SONDE_BAD_PROMPT, "a split rule of the tokenizer takes too many steps on "
+    return sonde_fail(err, SONDE_BAD_PROMPT,
+                      "a split rule of the tokenizer takes too many steps on "
                       "this text");
 }
 
-/* ---- added tokens ----------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 static bool has_class(const sonde_char *c, uint32_t class)
 {
@@ -54,10 +56,10 @@ static bool has_class(const sonde_char *c, uint32_t class)
 static bool is_ordinary(const sonde_added *token)
 {
     static const char *const elements[] = {
-        "a",   "b",      "blockquote", "br",  "caption", "code",  "del", "em",    "h1", "h2",
-        "h3",  "h4",     "h5",         "h6",  "hr",      "i",     "img", "li",    "ol", "p",
-        "pre", "strong", "strike",     "sub", "sup",     "table", "td",  "tbody", "th", "tfoot",
-        "tr",  "thead",  "u",          "ul"};
+        "a",     "b",  "blockquote", "br",     "caption", "code", "del", "em",    "h1",
+        "h2",    "h3", "h4",         "h5",     "h6",      "hr",   "i",   "img",   "li",
+        "ol",    "p",  "pre",        "strong", "strike",  "sub",  "sup", "table", "td",
+        "tbody", "th", "tfoot",      "tr",     "thead",   "u",    "ul"};
     const char *text = token->content, *end = text + strlen(text);
     size_t n;
     while ((n = strspn(text, " \t\n\r")) > 0 || strncmp(text, "\xE2\x96\x81", 3) == 0)
@@ -109,10 +111,12 @@ static sonde_status cut_at_tokens(sonde_encoder *e, const sonde_matcher *m, cons
         size_t begin = at, end = at + length;
         at = end;
         if (!accepted(e, token, chars, n, begin, end)) continue;
-        while (token->lstrip && begin > done && has_class(&chars[begin - 1], SONDE_CLASS_SPACE)) begin--;
+        while (token->lstrip && begin > done && has_class(&chars[begin - 1], SONDE_CLASS_SPACE))
+            begin--;
         while (token->rstrip && end < n && has_class(&chars[end], SONDE_CLASS_SPACE)) end++;
         if (begin > done) SONDE_TRY(gap(e, chars + done, begin - done));
-        SONDE_TRY(sonde_tokens_push(e->out, token->id, chars[begin].start, chars[end - 1].end, e->err));
+        SONDE_TRY(
+            sonde_tokens_push(e->out, token->id, chars[begin].start, chars[end - 1].end, e->err));
         done = end;
     }
     return gap(e, chars + done, n - done);
@@ -127,7 +131,8 @@ static sonde_status encode_chars(sonde_encoder *e, const sonde_char *chars, size
 static sonde_status encode_gap(sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     if (n == 0) return SONDE_OK;
-    if (e->t->n_normalizers == 0) return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
+    if (e->t->n_normalizers == 0)
+        return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
     sonde_chars copy = {0};
     if (!sonde_chars_room(&copy, n))
         return sonde_no_memory(e->err, "normalising text", n * sizeof *chars);
@@ -140,7 +145,7 @@ static sonde_status encode_gap(sonde_encoder *e, const sonde_char *chars, size_t
     return status;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* Where the part that begins at `from` ends, by the tokenizer's own limits. */
 static size_t part_end(const sonde_encoder *e, size_t from)
@@ -187,7 +192,8 @@ static sonde_status encode_all(sonde_encoder *e, sonde_bos_mode bos)
     if (bos == SONDE_BOS_AUTO) SONDE_TRY(add_template(e, e->t->prefix, e->t->n_prefix, 0));
     if (bos == SONDE_BOS_YES) {
         if (e->t->bos < 0)
-            return sonde_fail(e->err, SONDE_USAGE, "a beginning-of-sequence token was asked for, but "
+            return sonde_fail(e->err, SONDE_USAGE,
+                              "a beginning-of-sequence token was asked for, but "
                               "the tokenizer has none");
         SONDE_TRY(add_template(e, &forced, 1, 0));
     }
@@ -218,7 +224,11 @@ sonde_status sonde_tokenizer_encode(const sonde_tokenizer *tokenizer, const char
         return sonde_fail(err, SONDE_BAD_PROMPT, "text is not valid UTF-8 from byte %zu on", valid);
     if (bytes > INT32_MAX / 4)
         return sonde_fail(err, SONDE_BAD_PROMPT, "a text of %zu bytes: at most 512 MiB", bytes);
-    sonde_encoder e = {.t = tokenizer, .text = text, .bytes = bytes, .out = tokens, .err = err,
+    sonde_encoder e = {.t = tokenizer,
+                       .text = text,
+                       .bytes = bytes,
+                       .out = tokens,
+                       .err = err,
                        .regex.budget = STEPS_AT_LEAST + bytes * STEPS_PER_BYTE,
                        .literal = options && options->literal_special,
                        .plain = options ? options->plain : NULL};

@@ -1,5 +1,5 @@
-/* load_json.c - tokenizer.json: the model, added tokens and the template. What is not known is refused
- * by name. */
+/* load_json.c - tokenizer.json: the model, added tokens and the template. What is not known is
+ * refused by name. */
 #include "text_internal.h"
 
 #include <string.h>
@@ -32,7 +32,7 @@ static bool flag(const json_t *object, const char *key)
     return json_is_true(json_object_get(object, key));
 }
 
-/* ---- BPE ------------------------------------------------------------------------------------------------ */
+/* ---- BPE ------------------------------------------------------------------------------------- */
 
 static sonde_status read_vocab(loader *l, const json_t *vocab)
 {
@@ -40,12 +40,12 @@ static sonde_status read_vocab(loader *l, const json_t *vocab)
     json_t *value;
     json_t *object = json_incref((json_t *)(uintptr_t)vocab);
     sonde_status status = SONDE_OK;
-    json_object_foreach(object, text, value) {
+    json_object_foreach(object, text, value)
+    {
         json_int_t id = json_integer_value(value);
         if (!json_is_integer(value) || id < 0 || id > UINT32_MAX)
             status = broken(l, "model.vocab: an id is no whole number in range");
-        else
-            status = sonde_vocabulary_add(l->t, (uint32_t)id, text, strlen(text), l->err);
+        else status = sonde_vocabulary_add(l->t, (uint32_t)id, text, strlen(text), l->err);
         if (status != SONDE_OK) break;
     }
     json_decref(object);
@@ -53,7 +53,8 @@ static sonde_status read_vocab(loader *l, const json_t *vocab)
 }
 
 /* "a b" or ["a", "b"]: the parts as given in the file. */
-static bool merge_parts(const json_t *merge, const char **a, size_t *n_a, const char **b, size_t *n_b)
+static bool merge_parts(const json_t *merge, const char **a, size_t *n_a, const char **b,
+                        size_t *n_b)
 {
     if (json_is_array(merge)) {
         const json_t *left = json_array_get(merge, 0), *right = json_array_get(merge, 1);
@@ -76,12 +77,15 @@ static sonde_status resolve_merge(loader *l, const json_t *merge, sonde_ranked_m
 {
     const char *a, *b;
     size_t n_a, n_b;
-    if (!merge_parts(merge, &a, &n_a, &b, &n_b)) return broken(l, "model.merges: expected 'a b' pairs");
+    if (!merge_parts(merge, &a, &n_a, &b, &n_b))
+        return broken(l, "model.merges: expected 'a b' pairs");
     bool known;
     SONDE_TRY(sonde_merges_resolve(l->t, a, n_a, b, n_b, out, &known, l->err));
     if (known) return SONDE_OK;
-    return sonde_fail(l->err, SONDE_BAD_TOKENIZER, "%s: merge '%.40s' '%.40s': a part or the "
-                      "result is not in the vocabulary", l->path, a, b);
+    return sonde_fail(l->err, SONDE_BAD_TOKENIZER,
+                      "%s: merge '%.40s' '%.40s': a part or the "
+                      "result is not in the vocabulary",
+                      l->path, a, b);
 }
 
 static sonde_status read_merges(loader *l, const json_t *merges)
@@ -122,13 +126,15 @@ static sonde_status settle_fallback(const loader *l)
     if (!m->byte_level || !m->byte_fallback) return SONDE_OK;
     m->byte_fallback = false;
     for (int i = 0; i < 256; i++)
-        if (m->byte_ids[i] < 0) return bad(l, "model option for a byte-level vocabulary", "byte_fallback");
+        if (m->byte_ids[i] < 0)
+            return bad(l, "model option for a byte-level vocabulary", "byte_fallback");
     return SONDE_OK;
 }
 
 static sonde_status read_bpe(loader *l, const json_t *model)
 {
-    const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
+    const json_t *vocab = json_object_get(model, "vocab"),
+                 *merges = json_object_get(model, "merges");
     const json_t *unknown = json_object_get(model, "unk_token");
     sonde_model *m = &l->t->model;
     SONDE_TRY(refuse_options(l, model));
@@ -149,7 +155,7 @@ static sonde_status read_bpe(loader *l, const json_t *model)
     return read_merges(l, merges);
 }
 
-/* ---- unigram ------------------------------------------------------------------------------------------------ */
+/* ---- unigram --------------------------------------------------------------------------------- */
 
 static sonde_status read_scored(loader *l, const json_t *vocab)
 {
@@ -162,6 +168,8 @@ static sonde_status read_scored(loader *l, const json_t *vocab)
         const json_t *text = json_array_get(row, 0), *score = json_array_get(row, 1);
         if (json_array_size(row) != 2 || !json_is_string(text) || !json_is_number(score))
             return broken(l, "model.vocab: expected [piece, score] pairs");
+        if (json_string_length(text) > SONDE_MATCH_BYTES)
+            return broken(l, "model.vocab: a piece of more than 4096 bytes");
         m->scores[id] = json_number_value(score);
         m->least_score = id == 0 ? m->scores[0] : SONDE_MIN(m->least_score, m->scores[id]);
         SONDE_TRY(sonde_vocabulary_add(l->t, (uint32_t)id, json_string_value(text),
@@ -177,7 +185,8 @@ static sonde_status read_scored(loader *l, const json_t *vocab)
 
 static sonde_status read_unigram(loader *l, const json_t *model)
 {
-    const json_t *vocab = json_object_get(model, "vocab"), *unknown = json_object_get(model, "unk_id");
+    const json_t *vocab = json_object_get(model, "vocab"),
+                 *unknown = json_object_get(model, "unk_id");
     sonde_model *m = &l->t->model;
     if (m->byte_level) return bad(l, "model behind a ByteLevel pre-tokenizer", "Unigram");
     if (!json_is_array(vocab) || json_array_size(vocab) == 0)
@@ -204,7 +213,7 @@ static sonde_status read_model(loader *l, const json_t *model)
     return bad(l, "model type", type);
 }
 
-/* ---- added tokens, post-processor -------------------------------------------------------------------------- */
+/* ---- added tokens, post-processor ------------------------------------------------------------ */
 
 static sonde_status read_added(loader *l, const json_t *list, bool special)
 {
@@ -217,9 +226,11 @@ static sonde_status read_added(loader *l, const json_t *list, bool special)
         if (flag(a, "special") != special) continue;
         sonde_added token = {.length = (uint32_t)json_string_length(content),
                              .id = (uint32_t)json_integer_value(id),
-                             .lstrip = flag(a, "lstrip"), .rstrip = flag(a, "rstrip"),
+                             .lstrip = flag(a, "lstrip"),
+                             .rstrip = flag(a, "rstrip"),
                              .single_word = flag(a, "single_word"),
-                             .normalized = flag(a, "normalized"), .special = special};
+                             .normalized = flag(a, "normalized"),
+                             .special = special};
         const char *text = json_string_value(content);
         memcpy(&token.text, &text, sizeof text);
         SONDE_TRY(sonde_added_add(l->t, &token, l->err));
@@ -231,7 +242,8 @@ static sonde_status add_template_id(loader *l, json_int_t id, bool before)
 {
     uint32_t *list = before ? l->t->prefix : l->t->suffix;
     size_t *n = before ? &l->t->n_prefix : &l->t->n_suffix;
-    if (*n == SONDE_COUNT(l->t->prefix)) return broken(l, "post_processor: too many special tokens");
+    if (*n == SONDE_COUNT(l->t->prefix))
+        return broken(l, "post_processor: too many special tokens");
     if (id < 0 || (size_t)id >= l->t->n_pieces || !l->t->pieces[id].present)
         return broken(l, "post_processor: the id of a special token is not in the vocabulary");
     list[(*n)++] = (uint32_t)id;
@@ -242,7 +254,8 @@ static sonde_status template_ids(loader *l, const json_t *p, const char *name, b
 {
     const json_t *entry = json_object_get(json_object_get(p, "special_tokens"), name);
     const json_t *ids = json_object_get(entry, "ids");
-    if (json_array_size(ids) == 0) return broken(l, "TemplateProcessing: a special token has no ids");
+    if (json_array_size(ids) == 0)
+        return broken(l, "TemplateProcessing: a special token has no ids");
     for (size_t i = 0; i < json_array_size(ids); i++)
         SONDE_TRY(add_template_id(l, json_integer_value(json_array_get(ids, i)), before));
     return SONDE_OK;
@@ -269,8 +282,10 @@ static sonde_status read_template(loader *l, const json_t *p)
 /* "cls" in front and "sep" behind, each [text, id]. */
 static sonde_status read_classifier(loader *l, const json_t *p)
 {
-    SONDE_TRY(add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)), true));
-    return add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)), false);
+    SONDE_TRY(
+        add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)), true));
+    return add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "sep"), 1)),
+                           false);
 }
 
 static sonde_status read_post(loader *l, const json_t *p)
@@ -283,7 +298,8 @@ static sonde_status read_post(loader *l, const json_t *p)
         return read_classifier(l, p);
     if (strcmp(type, "Sequence") != 0) return bad(l, "post-processor", type);
     const json_t *list = json_object_get(p, "processors");
-    for (size_t i = 0; i < json_array_size(list); i++) SONDE_TRY(read_post(l, json_array_get(list, i)));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        SONDE_TRY(read_post(l, json_array_get(list, i)));
     return SONDE_OK;
 }
 

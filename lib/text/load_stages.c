@@ -1,5 +1,5 @@
-/* load_stages.c - the normaliser, pre-tokenizer and decoder of a tokenizer.json. A component that is not
- * known is refused by name. */
+/* load_stages.c - the normaliser, pre-tokenizer and decoder of a tokenizer.json. A component that
+ * is not known is refused by name. */
 #include "text_internal.h"
 
 #include <string.h>
@@ -58,7 +58,7 @@ static bool single_char(const json_t *value, uint32_t *c)
     return text && n > 0 && sonde_utf8_get(text, c) == n;
 }
 
-/* ---- normaliser -------------------------------------------------------------------------------------------- */
+/* ---- normaliser ------------------------------------------------------------------------------ */
 
 static sonde_status read_replace(loader *l, const json_t *n)
 {
@@ -89,7 +89,8 @@ static sonde_status read_normalizer(loader *l, const json_t *n)
     size_t bytes;
     for (int i = 0; i < 4; i++)
         if (strcmp(type, forms[i]) == 0) return sonde_add_form(l->t, (sonde_normal_form)i, l->err);
-    if (strcmp(type, "Sequence") == 0) return read_normalizers(l, json_object_get(n, "normalizers"));
+    if (strcmp(type, "Sequence") == 0)
+        return read_normalizers(l, json_object_get(n, "normalizers"));
     if (strcmp(type, "Replace") == 0) return read_replace(l, n);
     if (strcmp(type, "Prepend") == 0 && text_of(n, "prepend", &text, &bytes))
         return sonde_add_prepend(l->t, text, bytes, l->err);
@@ -98,7 +99,8 @@ static sonde_status read_normalizer(loader *l, const json_t *n)
         return sonde_add_normalizer(l->t, &lower, "lowercase", l->err);
     }
     if (strcmp(type, "Strip") == 0) {
-        sonde_normalizer strip = {.kind = SONDE_NORMALIZE_STRIP, .left = flag(n, "strip_left", true),
+        sonde_normalizer strip = {.kind = SONDE_NORMALIZE_STRIP,
+                                  .left = flag(n, "strip_left", true),
                                   .right = flag(n, "strip_right", true)};
         const char *rule = strip.left ? strip.right ? "strip both" : "strip left" : "strip right";
         return sonde_add_normalizer(l->t, &strip, rule, l->err);
@@ -113,7 +115,7 @@ sonde_status sonde_load_normalizer(sonde_tokenizer *t, const json_t *json, const
     return json && !json_is_null(json) ? read_normalizer(&l, json) : SONDE_OK;
 }
 
-/* ---- pre-tokenizer ------------------------------------------------------------------------------------------- */
+/* ---- pre-tokenizer --------------------------------------------------------------------------- */
 
 static sonde_status add_rule(loader *l, const char *regex, sonde_split_behaviour behaviour)
 {
@@ -122,8 +124,8 @@ static sonde_status add_rule(loader *l, const char *regex, sonde_split_behaviour
 
 static sonde_status read_behaviour(const loader *l, const json_t *p, sonde_split_behaviour *out)
 {
-    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
-                                        "Contiguous"};
+    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous"};
     const char *name = json_string_value(json_object_get(p, "behavior"));
     for (size_t i = 0; name && i < SONDE_COUNT(names); i++) {
         if (strcmp(name, names[i]) != 0) continue;
@@ -140,7 +142,8 @@ static sonde_status read_split(loader *l, const json_t *p)
     SONDE_TRY(read_behaviour(l, p, &behaviour));
     sonde_status status = read_pattern(l, p, &rule);
     if (status == SONDE_OK)
-        status = sonde_add_split(l->t, rule.data, rule.length, behaviour, flag(p, "invert", false), l->err);
+        status = sonde_add_split(l->t, rule.data, rule.length, behaviour, flag(p, "invert", false),
+                                 l->err);
     sonde_string_reset(&rule);
     return status;
 }
@@ -189,7 +192,8 @@ static sonde_status read_delimiter(loader *l, const json_t *p)
 {
     uint32_t c;
     char rule[16];
-    if (!single_char(json_object_get(p, "delimiter"), &c)) return bad(l, "delimiter of", type_of(p));
+    if (!single_char(json_object_get(p, "delimiter"), &c))
+        return bad(l, "delimiter of", type_of(p));
     snprintf(rule, sizeof rule, "\\x{%X}", c);
     return add_rule(l, rule, SONDE_SPLIT_REMOVED);
 }
@@ -209,10 +213,12 @@ static sonde_status read_pre_tokenizer(loader *l, const json_t *p, bool *byte_le
     if (strcmp(type, "CharDelimiterSplit") == 0) return read_delimiter(l, p);
     if (strcmp(type, "WhitespaceSplit") == 0) return add_rule(l, "\\s", SONDE_SPLIT_REMOVED);
     if (strcmp(type, "Whitespace") == 0)
-        return sonde_add_split(l->t, "\\p{=word}+|[^\\p{=word}\\s]+", 26, SONDE_SPLIT_REMOVED, true, l->err);
+        return sonde_add_split(l->t, "\\p{=word}+|[^\\p{=word}\\s]+", 26, SONDE_SPLIT_REMOVED, true,
+                               l->err);
     if (strcmp(type, "Digits") == 0)
-        return add_rule(l, "\\p{=numeric}", flag(p, "individual_digits", false) ? SONDE_SPLIT_ISOLATED
-                                                                             : SONDE_SPLIT_CONTIGUOUS);
+        return add_rule(l, "\\p{=numeric}",
+                        flag(p, "individual_digits", false) ? SONDE_SPLIT_ISOLATED
+                                                            : SONDE_SPLIT_CONTIGUOUS);
     if (strcmp(type, "ByteLevel") != 0) return bad(l, "pre-tokenizer", type);
     *byte_level = true;
     return read_byte_level(l, p);
@@ -226,7 +232,7 @@ sonde_status sonde_load_pretokenizer(sonde_tokenizer *t, const json_t *json, con
     return json && !json_is_null(json) ? read_pre_tokenizer(&l, json, byte_level) : SONDE_OK;
 }
 
-/* ---- decoder ----------------------------------------------------------------------------------------------------- */
+/* ---- decoder --------------------------------------------------------------------------------- */
 
 /* What the chain has come to: pieces one by one, or one text. */
 typedef enum chain_state { CHAIN_PIECES, CHAIN_BYTES, CHAIN_TEXT } chain_state;
@@ -240,7 +246,8 @@ static sonde_status read_decoder_replace(loader *l, const json_t *d, chain_state
     if (!text_of(json_object_get(d, "pattern"), "String", &from, &n) || n == 0 ||
         !text_of(d, "content", &content, &bytes))
         return bad(l, "decoder pattern of", "Replace");
-    if (to->n_replace == SONDE_COUNT(to->replace)) return bad(l, "decoder", "Replace so many times");
+    if (to->n_replace == SONDE_COUNT(to->replace))
+        return bad(l, "decoder", "Replace so many times");
     sonde_replacement *r = &to->replace[to->n_replace++];
     r->from = sonde_strndup(from, n);
     r->to = sonde_strndup(content, bytes);
@@ -266,7 +273,8 @@ static sonde_status read_decoder_metaspace(loader *l, const json_t *d, chain_sta
 {
     sonde_decoding *to = &l->t->decoding;
     sonde_prepend prepend;
-    if (state != CHAIN_PIECES || to->n_replace > 0) return bad(l, "decoder behind another", "Metaspace");
+    if (state != CHAIN_PIECES || to->n_replace > 0)
+        return bad(l, "decoder behind another", "Metaspace");
     if (!single_char(json_object_get(d, "replacement"), &to->space) || !prepend_scheme(d, &prepend))
         return bad(l, "decoder option of", "Metaspace");
     char space[5] = "";
@@ -274,7 +282,8 @@ static sonde_status read_decoder_metaspace(loader *l, const json_t *d, chain_sta
     to->drop_first = prepend != SONDE_PREPEND_NEVER;
     to->replace[0] = (sonde_replacement){sonde_strdup(space), sonde_strdup(" ")};
     to->n_replace = 1;
-    return to->replace[0].from && to->replace[0].to ? SONDE_OK : sonde_no_memory(l->err, "a decoder", 8);
+    return to->replace[0].from && to->replace[0].to ? SONDE_OK
+                                                    : sonde_no_memory(l->err, "a decoder", 8);
 }
 
 static sonde_status read_decoder(loader *l, const json_t *d, chain_state *state)

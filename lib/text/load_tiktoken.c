@@ -1,7 +1,7 @@
 /*
- * load_tiktoken.c - tiktoken files: lines of base64(bytes) and a rank. Pairs merge by the rank of their
- * union; the file holds neither split rule nor special tokens. Kimi's tokenizer_config.json names the
- * latter; its split rule and limits are its own code's, and the only ones known.
+ * load_tiktoken.c - tiktoken files: lines of base64(bytes) and a rank. Pairs merge by the rank of
+ * their union; the file holds neither split rule nor special tokens. Kimi's tokenizer_config.json
+ * names the latter; its split rule and limits are its own code's, and the only ones known.
  */
 #include "text_internal.h"
 
@@ -63,8 +63,8 @@ static sonde_status read_ranks(sonde_tokenizer *t, char *text, const char *path,
         char *space = strchr(line, ' ');
         if (!space || !sonde_parse_i64(space + 1, 0, UINT32_MAX, &rank) ||
             !decode_base64(line, (size_t)(space - line), &length))
-            return sonde_fail(err, SONDE_BAD_TOKENIZER, "%s: line %zu: expected base64 and a rank", path,
-                              number);
+            return sonde_fail(err, SONDE_BAD_TOKENIZER, "%s: line %zu: expected base64 and a rank",
+                              path, number);
         SONDE_TRY(add_piece(t, (uint32_t)rank, line, length, err));
     }
     for (size_t id = 0; id < t->n_pieces; id++)
@@ -116,16 +116,18 @@ static sonde_status load(sonde_tokenizer *t, char *text, const char *path, const
     return sonde_tokenizer_seal(t, err);
 }
 
-sonde_status sonde_tokenizer_load_tiktoken(sonde_tokenizer *t, const char *path, const json_t *config,
-                                           sonde_error *err)
+sonde_status sonde_tokenizer_load_tiktoken(sonde_tokenizer *t, const char *path,
+                                           const json_t *config, sonde_error *err)
 {
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
     char *text;
     size_t bytes;
     if (!class || strcmp(class, "TikTokenTokenizer") != 0)
-        return sonde_fail(err, SONDE_BAD_TOKENIZER, "%s: a tiktoken file holds no split rule, and "
+        return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                          "%s: a tiktoken file holds no split rule, and "
                           "tokenizer_class '%.60s' in tokenizer_config.json is not known "
-                          "(TikTokenTokenizer)", path, class ? class : "");
+                          "(TikTokenTokenizer)",
+                          path, class ? class : "");
     SONDE_TRY(sonde_read_file(path, MAX_FILE, &text, &bytes, err));
     sonde_status status = load(t, text, path, config, err);
     sonde_free(text);

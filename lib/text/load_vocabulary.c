@@ -1,14 +1,21 @@
-/* load_vocabulary.c - tokenizers from plain arrays, as GGUF files keep them: byte-level BPE with merges
- * and the name of a split rule, or SentencePiece BPE by scores. Where llama.cpp and Hugging Face differ
- * this follows Hugging Face. */
+/* load_vocabulary.c - tokenizers from plain arrays, as GGUF files keep them: byte-level BPE with
+ * merges and the name of a split rule, or SentencePiece BPE by scores. Where llama.cpp and Hugging
+ * Face differ this follows Hugging Face. */
 #include "text_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5, TYPE_BYTE = 6 };
+enum {
+    TYPE_NORMAL = 1,
+    TYPE_UNKNOWN = 2,
+    TYPE_CONTROL = 3,
+    TYPE_USER = 4,
+    TYPE_UNUSED = 5,
+    TYPE_BYTE = 6
+};
 
-/* ---- pieces ------------------------------------------------------------------------------------------------------ */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 static int32_t type_of(const sonde_vocabulary *v, int64_t id)
 {
@@ -22,7 +29,8 @@ static bool is_special(const sonde_vocabulary *v, int64_t id, bool byte_level)
 }
 
 /* A user-defined run of spaces is kept in GGUF as it looks; the vocabulary has underlines there. */
-static sonde_status with_underlines(const sonde_vocabulary *v, int64_t id, sonde_string *out, sonde_error *err)
+static sonde_status with_underlines(const sonde_vocabulary *v, int64_t id, sonde_string *out,
+                                    sonde_error *err)
 {
     const char *text = v->tokens[id];
     size_t n = v->token_bytes[id], spaces = 0;
@@ -35,7 +43,8 @@ static sonde_status with_underlines(const sonde_vocabulary *v, int64_t id, sonde
     return out->failed ? sonde_no_memory(err, "the vocabulary", n) : SONDE_OK;
 }
 
-static sonde_status add_piece(sonde_tokenizer *t, const sonde_vocabulary *v, int64_t id, sonde_error *err)
+static sonde_status add_piece(sonde_tokenizer *t, const sonde_vocabulary *v, int64_t id,
+                              sonde_error *err)
 {
     sonde_string text = {0};
     if (t->model.byte_level) /* control and user-defined tokens are no pieces of a list of merges */
@@ -50,18 +59,30 @@ static sonde_status add_piece(sonde_tokenizer *t, const sonde_vocabulary *v, int
     return status;
 }
 
-static sonde_status add_token(sonde_tokenizer *t, const sonde_vocabulary *v, int64_t id, sonde_error *err)
+static sonde_status add_token(sonde_tokenizer *t, const sonde_vocabulary *v, int64_t id,
+                              sonde_error *err)
 {
     sonde_string text = {0};
     sonde_string_append(&text, "", 0);
     sonde_status status = SONDE_OK;
     if (t->model.byte_level) sonde_string_append(&text, v->tokens[id], v->token_bytes[id]);
     else status = with_underlines(v, id, &text, err);
-    sonde_added token = {.text = text.data, .length = (uint32_t)text.length, .id = (uint32_t)id,
+    sonde_added token = {.text = text.data,
+                         .length = (uint32_t)text.length,
+                         .id = (uint32_t)id,
                          .special = is_special(v, id, t->model.byte_level)};
     if (status == SONDE_OK) status = sonde_added_add(t, &token, err);
     sonde_string_reset(&text);
     return status;
+}
+
+/* User-defined by its type, or a SentencePiece piece that no merge makes: some files call those normal
+ * that were user-defined, and a learned piece is always a union. */
+static bool is_user_defined(const sonde_tokenizer *t, const sonde_vocabulary *v, int64_t id)
+{
+    if (type_of(v, id) == TYPE_USER) return true;
+    return v->types && !t->model.byte_level && type_of(v, id) == TYPE_NORMAL &&
+           !sonde_merges_can_make(t, (uint32_t)id);
 }
 
 static sonde_status add_tokens(sonde_tokenizer *t, const sonde_vocabulary *v, sonde_error *err)
@@ -69,11 +90,11 @@ static sonde_status add_tokens(sonde_tokenizer *t, const sonde_vocabulary *v, so
     for (int64_t id = 0; id < v->n_tokens; id++)
         if (is_special(v, id, t->model.byte_level)) SONDE_TRY(add_token(t, v, id, err));
     for (int64_t id = 0; id < v->n_tokens; id++)
-        if (type_of(v, id) == TYPE_USER) SONDE_TRY(add_token(t, v, id, err));
+        if (is_user_defined(t, v, id)) SONDE_TRY(add_token(t, v, id, err));
     return SONDE_OK;
 }
 
-/* ---- byte-level BPE ------------------------------------------------------------------------------------------------ */
+/* ---- byte-level BPE -------------------------------------------------------------------------- */
 
 static sonde_status resolve(sonde_tokenizer *t, const sonde_vocabulary *v, int64_t i,
                             sonde_ranked_merge *row, sonde_error *err)
@@ -85,10 +106,13 @@ static sonde_status resolve(sonde_tokenizer *t, const sonde_vocabulary *v, int64
     bool known = false;
     row->rank = (uint32_t)i;
     if (space && sonde_utf8_valid_prefix(merge, bytes) == bytes)
-        SONDE_TRY(sonde_merges_resolve(t, merge, left, space + 1, bytes - left - 1, row, &known, err));
+        SONDE_TRY(
+            sonde_merges_resolve(t, merge, left, space + 1, bytes - left - 1, row, &known, err));
     if (known) return SONDE_OK;
-    return sonde_fail(err, SONDE_BAD_TOKENIZER, "tokenizer.ggml.merges[%lld] '%.60s': a part or the "
-                      "result is not in the vocabulary", (long long)i, merge);
+    return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                      "tokenizer.ggml.merges[%lld] '%.60s': a part or the "
+                      "result is not in the vocabulary",
+                      (long long)i, merge);
 }
 
 static sonde_status add_merges(sonde_tokenizer *t, const sonde_vocabulary *v, sonde_error *err)
@@ -114,7 +138,7 @@ static sonde_status load_byte_level(sonde_tokenizer *t, const sonde_vocabulary *
     return add_merges(t, v, err);
 }
 
-/* ---- SentencePiece by scores ------------------------------------------------------------------------------------------ */
+/* ---- SentencePiece by scores ----------------------------------------------------------------- */
 
 typedef struct scored {
     float score;
@@ -127,8 +151,8 @@ static int compare_scores(const void *a, const void *b)
     return x->score > y->score ? -1 : x->score < y->score;
 }
 
-/* Rank of each piece as a union: the place of its score from above; equal scores share one. Pieces that
- * are no text of their own take no part. */
+/* Rank of each piece as a union: the place of its score from above; equal scores share one. Pieces
+ * that are no text of their own take no part. */
 static sonde_status rank_pieces(const sonde_vocabulary *v, uint32_t *ranks, sonde_error *err)
 {
     size_t n = 0;
@@ -152,12 +176,13 @@ static sonde_status rank_pieces(const sonde_vocabulary *v, uint32_t *ranks, sond
 static sonde_status check_scores(const sonde_vocabulary *v, sonde_error *err)
 {
     if (!v->scores)
-        return sonde_fail(err, SONDE_BAD_TOKENIZER, "a SentencePiece vocabulary without "
+        return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                          "a SentencePiece vocabulary without "
                           "tokenizer.ggml.scores");
     for (int64_t id = 0; id < v->n_tokens; id++)
         if (v->scores[id] != v->scores[id])
-            return sonde_fail(err, SONDE_BAD_TOKENIZER, "tokenizer.ggml.scores[%lld] is not a number",
-                              (long long)id);
+            return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                              "tokenizer.ggml.scores[%lld] is not a number", (long long)id);
     return SONDE_OK;
 }
 
@@ -179,7 +204,7 @@ static sonde_status load_scored(sonde_tokenizer *t, const sonde_vocabulary *v, s
     return status == SONDE_OK ? sonde_decode_like_sentencepiece(t, prefix, err) : status;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 sonde_status sonde_tokenizer_load_vocabulary(sonde_tokenizer *t, const sonde_vocabulary *v,
                                              sonde_error *err)
@@ -189,8 +214,10 @@ sonde_status sonde_tokenizer_load_vocabulary(sonde_tokenizer *t, const sonde_voc
     if (strcmp(model, "gpt2") == 0) SONDE_TRY(load_byte_level(t, v, &bos, err));
     else if (strcmp(model, "llama") == 0) SONDE_TRY(load_scored(t, v, err));
     else
-        return sonde_fail(err, SONDE_BAD_TOKENIZER, "tokenizer.ggml.model '%s' is not supported (gpt2, "
-                          "llama)", model);
+        return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                          "tokenizer.ggml.model '%s' is not supported (gpt2, "
+                          "llama)",
+                          model);
     SONDE_TRY(add_tokens(t, v, err));
     if (v->bos_id >= 0 && (v->add_bos == 1 || (v->add_bos < 0 && bos)))
         t->prefix[t->n_prefix++] = (uint32_t)v->bos_id;

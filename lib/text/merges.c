@@ -29,7 +29,7 @@ sonde_status sonde_merges_resolve(const sonde_tokenizer *t, const char *left, si
     return SONDE_OK;
 }
 
-/* ---- where no merge goes across ---------------------------------------------------------------------------- */
+/* ---- where no merge goes across -------------------------------------------------------------- */
 
 static bool has_char(const sonde_chars *chars, uint32_t c)
 {
@@ -40,14 +40,17 @@ static bool has_char(const sonde_chars *chars, uint32_t c)
 
 #define MANY_JOINED 64
 
-/* Notes which characters stand before an underline inside a union; many: such breaks are not used. */
+/* Notes which characters stand before an underline inside a union; many: such breaks are not
+ * used. */
 static sonde_status note_joined(sonde_tokenizer *t, const sonde_piece *p, sonde_error *err)
 {
     uint32_t last = SONDE_UNDERLINE, c;
     for (size_t at = 0; at < p->length; last = c) {
         at += sonde_utf8_get(p->text + at, &c);
-        if (c != SONDE_UNDERLINE || last == SONDE_UNDERLINE || has_char(&t->model.joined, last)) continue;
-        if (!sonde_chars_push(&t->model.joined, last, 0, 0)) return sonde_no_memory(err, "the merges", 64);
+        if (c != SONDE_UNDERLINE || last == SONDE_UNDERLINE || has_char(&t->model.joined, last))
+            continue;
+        if (!sonde_chars_push(&t->model.joined, last, 0, 0))
+            return sonde_no_memory(err, "the merges", 64);
     }
     t->model.breaks = t->model.breaks && t->model.joined.count <= MANY_JOINED;
     return SONDE_OK;
@@ -83,7 +86,7 @@ sonde_status sonde_merges_set(sonde_tokenizer *t, const sonde_ranked_merge *merg
     return find_breaks(t, merges, n, err);
 }
 
-/* ---- from ranks ------------------------------------------------------------------------------------------------ */
+/* ---- from ranks ------------------------------------------------------------------------------ */
 
 typedef struct merge_list {
     sonde_ranked_merge *rows;
@@ -99,11 +102,24 @@ static bool add_cuts(const sonde_tokenizer *t, uint32_t id, uint32_t rank, merge
         int64_t left = sonde_vocabulary_find(t, p->text, cut);
         int64_t right = left < 0 ? -1 : sonde_vocabulary_find(t, p->text + cut, p->length - cut);
         if (right < 0) continue;
-        if (!sonde_grow(&list->rows, &list->capacity, list->count + 1, sizeof *list->rows)) return false;
-        list->rows[list->count++] =
-            (sonde_ranked_merge){(uint32_t)left, (uint32_t)right, id, rank};
+        if (!sonde_grow(&list->rows, &list->capacity, list->count + 1, sizeof *list->rows))
+            return false;
+        list->rows[list->count++] = (sonde_ranked_merge){(uint32_t)left, (uint32_t)right, id, rank};
     }
     return true;
+}
+
+bool sonde_merges_can_make(const sonde_tokenizer *t, uint32_t id)
+{
+    const sonde_piece *p = &t->pieces[id];
+    uint32_t c;
+    if (p->length == 0 || sonde_utf8_get(p->text, &c) == p->length) return true;
+    for (size_t cut = 1; cut < p->length; cut++)
+        if (((unsigned char)p->text[cut] & 0xC0) != 0x80 &&
+            sonde_vocabulary_find(t, p->text, cut) >= 0 &&
+            sonde_vocabulary_find(t, p->text + cut, p->length - cut) >= 0)
+            return true;
+    return false;
 }
 
 #define LONGEST_UNION 1024 /* a longer piece would cost the square of its length */
@@ -116,8 +132,10 @@ sonde_status sonde_merges_from_ranks(sonde_tokenizer *t, const uint32_t *ranks, 
         const sonde_piece *p = &t->pieces[id];
         if (!p->in_model || p->outside || ranks[id] == UINT32_MAX) continue;
         if (p->length > LONGEST_UNION)
-            status = sonde_fail(err, SONDE_BAD_TOKENIZER, "token id %zu has %u bytes: at most %d are "
-                                "supported without a list of merges", id, p->length, LONGEST_UNION);
+            status = sonde_fail(err, SONDE_BAD_TOKENIZER,
+                                "token id %zu has %u bytes: at most %d are "
+                                "supported without a list of merges",
+                                id, p->length, LONGEST_UNION);
         else if (!add_cuts(t, (uint32_t)id, ranks[id], &list))
             status = sonde_no_memory(err, "the merges", list.count * sizeof *list.rows);
     }

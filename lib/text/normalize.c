@@ -27,7 +27,8 @@ static bool prepend(const sonde_normalizer *stage, sonde_chars *chars)
     if (chars->count == 0) return true;
     uint32_t start = chars->data[0].start;
     bool good = sonde_chars_room(&out, chars->count + stage->text.count) &&
-                append_text(&out, &stage->text, start, start) && append(&out, chars->data, chars->count);
+                append_text(&out, &stage->text, start, start) &&
+                append(&out, chars->data, chars->count);
     if (!good) {
         sonde_free(out.data);
         return false;
@@ -56,11 +57,13 @@ static sonde_regex_result replace(const sonde_normalizer *stage, sonde_regex_wor
     size_t done = 0, start, end;
     bool good = true;
     sonde_regex_result result;
-    while ((result = sonde_regex_next(stage->regex, work, chars->data, chars->count, &cursor, &start,
-                                      &end)) == SONDE_REGEX_FOUND && good) {
+    while ((result = sonde_regex_next(stage->regex, work, chars->data, chars->count, &cursor,
+                                      &start, &end)) == SONDE_REGEX_FOUND &&
+           good) {
         uint32_t from, to;
         origin(chars, start, end, &from, &to);
-        good = append(&out, chars->data + done, start - done) && append_text(&out, &stage->text, from, to);
+        good = append(&out, chars->data + done, start - done) &&
+               append_text(&out, &stage->text, from, to);
         done = end;
     }
     good = good && append(&out, chars->data + done, chars->count - done);
@@ -109,7 +112,8 @@ sonde_status sonde_normalize(const sonde_tokenizer *t, sonde_regex_work *work, s
         case SONDE_NORMALIZE_MAP: map_char(stage, chars); break;
         case SONDE_NORMALIZE_STRIP: strip(stage, chars); break;
         }
-        if (!good) return sonde_no_memory(err, "normalising text", chars->count * sizeof *chars->data);
+        if (!good)
+            return sonde_no_memory(err, "normalising text", chars->count * sizeof *chars->data);
         if (result != SONDE_REGEX_NONE) return sonde_regex_failed(result, err);
     }
     return SONDE_OK;

@@ -1,12 +1,12 @@
-/* open.c - tokenizers of folders: tokenizer.json, vocab.json with merges.txt, or tiktoken.model; and the
- * entry for vocabularies. */
+/* open.c - tokenizers of folders: tokenizer.json, vocab.json with merges.txt, or tiktoken.model;
+ * and the entry for vocabularies. */
 #include "text_internal.h"
 
 #include <string.h>
 
 #define MAX_FILE ((size_t)512 << 20)
 
-/* ---- tokenizer_config.json -------------------------------------------------------------------------------- */
+/* ---- tokenizer_config.json ------------------------------------------------------------------- */
 
 /* bos_token and the like are a text or {"content": text}; -1 when absent or unknown. */
 static int64_t named_id(const sonde_tokenizer *t, const json_t *config, const char *key)
@@ -37,7 +37,7 @@ static void read_config(sonde_tokenizer *t, const json_t *config)
     if (t->bos < 0 && t->n_prefix > 0) t->bos = t->prefix[0];
 }
 
-/* ---- vocab.json with merges.txt --------------------------------------------------------------------------- */
+/* ---- vocab.json with merges.txt -------------------------------------------------------------- */
 
 /* merges.txt as the list that tokenizer.json would hold: comment lines left out. */
 static json_t *merges_list(char *text)
@@ -47,7 +47,8 @@ static json_t *merges_list(char *text)
     while ((line = strsep(&rest, "\n")) != NULL) {
         size_t n = strlen(line);
         if (n > 0 && line[n - 1] == '\r') line[n - 1] = '\0';
-        if (*line && strncmp(line, "#version", 8) != 0) json_array_append_new(list, json_string(line));
+        if (*line && strncmp(line, "#version", 8) != 0)
+            json_array_append_new(list, json_string(line));
     }
     return list;
 }
@@ -105,13 +106,16 @@ static sonde_status load_files(sonde_tokenizer *t, const char *folder, char *con
     if (sonde_path_exists(paths[1]) && sonde_path_exists(paths[2]))
         return load_pair(t, paths[1], paths[2], err);
     if (sonde_path_exists(paths[3])) return sonde_tokenizer_load_tiktoken(t, paths[3], config, err);
-    return sonde_fail(err, SONDE_BAD_TOKENIZER, "%s: no tokenizer.json, no vocab.json with merges.txt, "
-                      "no tiktoken.model", folder);
+    return sonde_fail(err, SONDE_BAD_TOKENIZER,
+                      "%s: no tokenizer.json, no vocab.json with merges.txt, "
+                      "no tiktoken.model",
+                      folder);
 }
 
 static sonde_status load_folder(sonde_tokenizer *t, const char *folder, sonde_error *err)
 {
-    static const char *const names[4] = {"tokenizer.json", "vocab.json", "merges.txt", "tiktoken.model"};
+    static const char *const names[4] = {"tokenizer.json", "vocab.json", "merges.txt",
+                                         "tiktoken.model"};
     char *paths[4];
     bool good = true;
     json_t *config = NULL;
@@ -119,8 +123,8 @@ static sonde_status load_folder(sonde_tokenizer *t, const char *folder, sonde_er
         paths[i] = sonde_path_join(folder, names[i]);
         good = good && paths[i];
     }
-    sonde_status status = good ? open_config(folder, &config, err)
-                               : sonde_no_memory(err, "a path", strlen(folder));
+    sonde_status status =
+        good ? open_config(folder, &config, err) : sonde_no_memory(err, "a path", strlen(folder));
     if (status == SONDE_OK) status = load_files(t, folder, paths, config, err);
     if (status == SONDE_OK) read_config(t, config);
     json_decref(config);

@@ -99,7 +99,8 @@ sonde_status sonde_pretokenize(sonde_encoder *e, const sonde_char *chars, size_t
 {
     if (n == 0) return SONDE_OK;
     if (stage < e->t->n_pretokenizers)
-        return e->t->pretokenizers[stage].regex ? split(e, chars, n, stage) : space(e, chars, n, stage);
+        return e->t->pretokenizers[stage].regex ? split(e, chars, n, stage)
+                                                : space(e, chars, n, stage);
     return e->t->model.kind == SONDE_MODEL_BPE ? sonde_bpe_encode(e, chars, n)
                                                : sonde_unigram_encode(e, chars, n);
 }

@@ -90,7 +90,7 @@ bool sonde_ranges_equal(const sonde_ranges *a, const sonde_ranges *b)
            (a->count == 0 || memcmp(a->list, b->list, a->count * sizeof *a->list) == 0);
 }
 
-/* ---- properties ----------------------------------------------------------------------------------------- */
+/* ---- properties ------------------------------------------------------------------------------ */
 
 #define BIT(category) (1u << SONDE_CATEGORY_##category)
 
@@ -144,7 +144,8 @@ static void add_classes(sonde_ranges *set, const property *p)
 bool sonde_ranges_add_property(sonde_ranges *set, const char *name, size_t bytes)
 {
     for (size_t i = 0; i < SONDE_COUNT(properties); i++) {
-        if (strlen(properties[i].name) != bytes || strncasecmp(properties[i].name, name, bytes) != 0)
+        if (strlen(properties[i].name) != bytes ||
+            strncasecmp(properties[i].name, name, bytes) != 0)
             continue;
         add_classes(set, &properties[i]);
         return true;

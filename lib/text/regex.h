@@ -1,11 +1,11 @@
 /*
- * regex.h - split rules: the part of Oniguruma's syntax (Ruby's) that published tokenizers use, as a
- * small backtracking program over sets of characters.
+ * regex.h - split rules: the part of Oniguruma's syntax (Ruby's) that published tokenizers use, as
+ * a small backtracking program over sets of characters.
  *
  * Known: literals, . \s \S \d \D \w \W \h \H \n \r \t \f \v \xHH \x{H} \uHHHH \p{..} \P{..},
  * classes with ranges, nested classes and &&, alternation in order, groups, (?i: ) over ASCII,
- * greedy, lazy and possessive repeats, {n,m}, (?> ), lookahead, lookbehind of one character, ^ $ \A \z
- * \b \B. Anything else is refused by name when the rule is compiled.
+ * greedy, lazy and possessive repeats, {n,m}, (?> ), lookahead, lookbehind of one character, ^ $ \A
+ * \z \b \B. Anything else is refused by name when the rule is compiled.
  */
 #ifndef SONDE_TEXT_REGEX_H
 #define SONDE_TEXT_REGEX_H
@@ -43,8 +43,8 @@ typedef struct sonde_regex_cursor {
     bool matched;
 } sonde_regex_cursor;
 
-/* The next match [*start, *end) in chars[0, n), leftmost first; an empty one right behind a match is
- * passed over. */
+/* The next match [*start, *end) in chars[0, n), leftmost first; an empty one right behind a match
+ * is passed over. */
 sonde_regex_result sonde_regex_next(const sonde_regex *regex, sonde_regex_work *work,
                                     const sonde_char *chars, size_t n, sonde_regex_cursor *cursor,
                                     size_t *start, size_t *end);

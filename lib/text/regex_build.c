@@ -27,7 +27,7 @@ static const sonde_node *node_at(const builder *b, int32_t at)
     return &b->tree.nodes[at];
 }
 
-/* ---- what a node can begin with -------------------------------------------------------------------------------- */
+/* ---- what a node can begin with -------------------------------------------------------------- */
 
 /* Adds the characters that a match of the node can begin with; true: it may take none at all. */
 static bool add_firsts(const builder *b, int32_t at, sonde_ranges *set)
@@ -66,7 +66,7 @@ static sonde_status first_set(builder *b, int32_t at, int *index)
     return *index < 0 ? refuse(b, "too many sets of characters") : SONDE_OK;
 }
 
-/* ---- program ------------------------------------------------------------------------------------------------------ */
+/* ---- program --------------------------------------------------------------------------------- */
 
 static sonde_status emit(builder *b, sonde_instruction instruction, uint32_t *where)
 {
@@ -97,7 +97,8 @@ static sonde_status build_alternatives(builder *b, const sonde_node *n)
         int first = -1;
         if (!last) SONDE_TRY(first_set(b, c, &first));
         if (first >= 0)
-            SONDE_TRY(emit(b, (sonde_instruction){.op = SONDE_OP_FILTER, .set = (uint16_t)first}, &filter));
+            SONDE_TRY(emit(b, (sonde_instruction){.op = SONDE_OP_FILTER, .set = (uint16_t)first},
+                           &filter));
         if (!last) SONDE_TRY(emit(b, (sonde_instruction){.op = SONDE_OP_SPLIT}, &split));
         SONDE_TRY(build(b, c));
         if (last) break;
@@ -162,8 +163,13 @@ static sonde_status build_repeat(builder *b, const sonde_node *n)
     sonde_ranges none = {0};
     const sonde_node *child = node_at(b, n->child);
     if (child->kind == SONDE_NODE_SET && n->mode != SONDE_LAZY)
-        return emit(b, (sonde_instruction){.op = SONDE_OP_SPAN, .mode = n->mode == SONDE_POSSESSIVE,
-                                           .set = child->set, .min = n->min, .max = n->max}, NULL);
+        return emit(b,
+                    (sonde_instruction){.op = SONDE_OP_SPAN,
+                                        .mode = n->mode == SONDE_POSSESSIVE,
+                                        .set = child->set,
+                                        .min = n->min,
+                                        .max = n->max},
+                    NULL);
     bool empty = add_firsts(b, n->child, &none);
     sonde_ranges_reset(&none);
     if (empty && n->max > 1) return refuse(b, "a repeat of what may be empty is not supported");
@@ -176,7 +182,8 @@ static sonde_status build(builder *b, int32_t at)
     sonde_node n = *node_at(b, at);
     switch (n.kind) {
     case SONDE_NODE_EMPTY: return SONDE_OK;
-    case SONDE_NODE_SET: return emit(b, (sonde_instruction){.op = SONDE_OP_SET, .set = n.set}, NULL);
+    case SONDE_NODE_SET:
+        return emit(b, (sonde_instruction){.op = SONDE_OP_SET, .set = n.set}, NULL);
     case SONDE_NODE_CAT:
         for (int32_t c = n.child; c >= 0; c = node_at(b, c)->next) SONDE_TRY(build(b, c));
         return SONDE_OK;
@@ -189,13 +196,15 @@ static sonde_status build(builder *b, int32_t at)
     case SONDE_NODE_ATOMIC: return build_inner(b, SONDE_OP_ATOMIC, false, n.child);
     case SONDE_NODE_LOOK: return build_inner(b, SONDE_OP_LOOK, n.negated, n.child);
     case SONDE_NODE_BEHIND:
-        return emit(b, (sonde_instruction){.op = SONDE_OP_BEHIND, .mode = n.negated, .set = n.set}, NULL);
-    case SONDE_NODE_ASSERT: return emit(b, (sonde_instruction){.op = SONDE_OP_ASSERT, .mode = n.mode}, NULL);
+        return emit(b, (sonde_instruction){.op = SONDE_OP_BEHIND, .mode = n.negated, .set = n.set},
+                    NULL);
+    case SONDE_NODE_ASSERT:
+        return emit(b, (sonde_instruction){.op = SONDE_OP_ASSERT, .mode = n.mode}, NULL);
     }
     return SONDE_OK;
 }
 
-/* ---- alphabet ------------------------------------------------------------------------------------------------------- */
+/* ---- alphabet -------------------------------------------------------------------------------- */
 
 static int compare_points(const void *a, const void *b)
 {
@@ -235,7 +244,8 @@ static bool fill_pages(sonde_regex *r, uint32_t from, uint32_t to, uint8_t class
             r->index[page] = (uint16_t)(uniform[class] - 1);
         } else {
             if (offset == 0) {
-                if (!sonde_grow(&r->pages, &r->page_capacity, (r->n_pages + 1) * SONDE_REGEX_PAGE, 1))
+                if (!sonde_grow(&r->pages, &r->page_capacity, (r->n_pages + 1) * SONDE_REGEX_PAGE,
+                                1))
                     return false;
                 r->index[page] = (uint16_t)r->n_pages++;
                 if (whole) uniform[class] = (uint16_t)(r->index[page] + 1);
@@ -269,26 +279,26 @@ static sonde_status build_alphabet(builder *b)
     for (size_t i = 0; i < n_edges && good; i++) {
         uint64_t bits = membership(&b->tree, edges[i], cursor);
         size_t class = 0;
-        while (class < n_classes && classes[class] != bits) class++;
+        while (class < n_classes && classes[class] != bits) class ++;
         if (class == SONDE_COUNT(classes)) {
             sonde_free(edges);
             return refuse(b, "too many sets of characters");
         }
         if (class == n_classes) classes[n_classes++] = bits;
         uint32_t end = i + 1 < n_edges ? edges[i + 1] : SONDE_UNICODE_END;
-        good = fill_pages(b->regex, edges[i], end, (uint8_t)class, uniform);
+        good = fill_pages(b->regex, edges[i], end, (uint8_t) class, uniform);
     }
     sonde_free(edges);
     b->regex->n_classes = n_classes;
     b->regex->member = good ? sonde_alloc(SONDE_MAX(b->tree.n_sets, 1u) * n_classes, 1) : NULL;
     if (!b->regex->member) return sonde_no_memory(b->err, "a split rule", n_edges);
     for (size_t set = 0; set < b->tree.n_sets; set++)
-        for (size_t class = 0; class < n_classes; class++)
+        for (size_t class = 0; class < n_classes; class ++)
             b->regex->member[set * n_classes + class] = classes[class] >> set & 1;
     return SONDE_OK;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static sonde_status compile(builder *b)
 {

@@ -35,10 +35,10 @@ typedef enum sonde_assertion {
 
 typedef struct sonde_node {
     sonde_node_kind kind;
-    uint16_t set;     /* SET, BEHIND */
-    uint8_t mode;     /* REPEAT: sonde_repeat_mode; ASSERT: sonde_assertion */
-    bool negated;     /* LOOK, BEHIND */
-    uint32_t min, max; /* REPEAT */
+    uint16_t set;        /* SET, BEHIND */
+    uint8_t mode;        /* REPEAT: sonde_repeat_mode; ASSERT: sonde_assertion */
+    bool negated;        /* LOOK, BEHIND */
+    uint32_t min, max;   /* REPEAT */
     int32_t child, next; /* first child and next sibling, -1: none */
 } sonde_node;
 
@@ -51,8 +51,8 @@ typedef struct sonde_regex_tree {
 } sonde_regex_tree;
 
 typedef enum sonde_op {
-    SONDE_OP_SET,    /* one character of `set` */
-    SONDE_OP_SPAN,   /* min to max characters of `set`, as many as can be; given back unless possessive */
+    SONDE_OP_SET, /* one character of `set` */
+    SONDE_OP_SPAN, /* min to max characters of `set`, as many as can be; given back unless possessive */
     SONDE_OP_SPLIT,  /* go on; then try `to` */
     SONDE_OP_FORK,   /* go to `to`; then try the next */
     SONDE_OP_FILTER, /* to `to` unless the next character is in `set` */
@@ -73,8 +73,9 @@ typedef struct sonde_instruction {
 
 #define SONDE_REGEX_PAGE 128u
 
-/* Characters fall into at most 255 classes that no set of the rule tells apart; pages[index[c / 128] *
- * 128 + c % 128] is the class of c, member[set * n_classes + class] whether the set has it. */
+/* Characters fall into at most 255 classes that no set of the rule tells apart; pages[index[c
+ * / 128] * 128 + c % 128] is the class of c, member[set * n_classes + class] whether the set
+ * has it. */
 struct sonde_regex {
     sonde_instruction *program;
     size_t n_program, capacity;

@@ -12,8 +12,8 @@ static bool in_set(const matcher *m, uint32_t set, size_t at)
 {
     const sonde_regex *r = m->r;
     uint32_t c = m->chars[at].code_point;
-    uint8_t class = r->pages[(size_t)r->index[c / SONDE_REGEX_PAGE] * SONDE_REGEX_PAGE +
-                             c % SONDE_REGEX_PAGE];
+    uint8_t class =
+        r->pages[(size_t)r->index[c / SONDE_REGEX_PAGE] * SONDE_REGEX_PAGE + c % SONDE_REGEX_PAGE];
     return r->member[set * r->n_classes + class];
 }
 
@@ -58,12 +58,14 @@ static bool step_back(sonde_regex_work *w, size_t base, size_t *pc, size_t *at)
 static sonde_regex_result run(const matcher *m, size_t pc, size_t *at);
 
 /* ATOMIC and LOOK: the inner program at *at. FOUND: go on. */
-static sonde_regex_result run_inner(const matcher *m, const sonde_instruction *i, size_t pc, size_t *at)
+static sonde_regex_result run_inner(const matcher *m, const sonde_instruction *i, size_t pc,
+                                    size_t *at)
 {
     size_t inner = *at;
     sonde_regex_result result = run(m, pc + 1, &inner);
     if (result > SONDE_REGEX_FOUND) return result;
-    if (i->op == SONDE_OP_LOOK) return (result == SONDE_REGEX_FOUND) != i->mode ? SONDE_REGEX_FOUND : SONDE_REGEX_NONE;
+    if (i->op == SONDE_OP_LOOK)
+        return (result == SONDE_REGEX_FOUND) != i->mode ? SONDE_REGEX_FOUND : SONDE_REGEX_NONE;
     *at = inner;
     return result;
 }

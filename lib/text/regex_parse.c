@@ -7,7 +7,7 @@ typedef struct parser {
     const char *text;
     size_t bytes, at;
     size_t depth;
-    bool fold;           /* inside (?i: ) */
+    bool fold;            /* inside (?i: ) */
     uint32_t last_folded; /* the literal before, inside (?i: ); 0: none */
     sonde_regex_tree *tree;
     sonde_error *err;
@@ -80,19 +80,21 @@ static int32_t set_node(parser *p, sonde_ranges *set)
     bool failed = set->failed;
     int index = sonde_regex_add_set(p->tree, set);
     if (index < 0) return failed ? no_memory(p) : refuse(p, "too many sets of characters");
-    return add_node(p, (sonde_node){.kind = SONDE_NODE_SET, .set = (uint16_t)index, .child = -1, .next = -1});
+    return add_node(
+        p, (sonde_node){.kind = SONDE_NODE_SET, .set = (uint16_t)index, .child = -1, .next = -1});
 }
 
-/* ---- escapes and classes ----------------------------------------------------------------------------------- */
+/* ---- escapes and classes --------------------------------------------------------------------- */
 
 static bool hex_digits(parser *p, size_t least, size_t most, uint32_t *value)
 {
     size_t n = 0;
     for (*value = 0; n < most && p->at < p->bytes; n++, p->at++) {
         char c = p->text[p->at];
-        uint32_t digit = c >= '0' && c <= '9' ? (uint32_t)(c - '0')
-                       : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
-                       : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10) : 16;
+        uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a' + 10)
+                         : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A' + 10)
+                                                : 16;
         if (digit == 16) break;
         *value = *value << 4 | digit;
     }
@@ -218,7 +220,8 @@ static bool class_members(parser *p, sonde_ranges *set)
             if (!last_single) return refuse(p, "a range that ends in a class"), false;
             if (to < from) return refuse(p, "a range that ends before it begins"), false;
         }
-        if (p->fold && to >= 0x80) return refuse(p, "(?i:) over other than ASCII is not supported"), false;
+        if (p->fold && to >= 0x80)
+            return refuse(p, "(?i:) over other than ASCII is not supported"), false;
         sonde_ranges_add(set, from, to);
     }
     return true;
@@ -246,11 +249,12 @@ static bool parse_class(parser *p, sonde_ranges *out)
     return good;
 }
 
-/* ---- atoms --------------------------------------------------------------------------------------------------- */
+/* ---- atoms ----------------------------------------------------------------------------------- */
 
 static int32_t parse_alternatives(parser *p);
 
-/* One literal. Some pairs fold to a single character (ss is also U+00DF): none is in a known rule. */
+/* One literal. Some pairs fold to a single character (ss is also U+00DF): none is in a known
+ * rule. */
 static int32_t literal(parser *p, uint32_t c)
 {
     sonde_ranges set = {0};
@@ -270,7 +274,9 @@ static int32_t literal(parser *p, uint32_t c)
 
 static int32_t assertion(parser *p, sonde_assertion which)
 {
-    return add_node(p, (sonde_node){.kind = SONDE_NODE_ASSERT, .mode = (uint8_t)which, .child = -1, .next = -1});
+    return add_node(
+        p,
+        (sonde_node){.kind = SONDE_NODE_ASSERT, .mode = (uint8_t)which, .child = -1, .next = -1});
 }
 
 static int32_t parse_escape(parser *p)
@@ -355,9 +361,7 @@ static int32_t parse_atom(parser *p)
     p->last_folded = 0;
     switch (c) {
     case '(': return parse_group(p);
-    case '\\':
-        p->last_folded = last;
-        return parse_escape(p);
+    case '\\': p->last_folded = last; return parse_escape(p);
     case '^': return assertion(p, SONDE_ASSERT_LINE_START);
     case '$': return assertion(p, SONDE_ASSERT_LINE_END);
     case '.':
@@ -374,13 +378,11 @@ static int32_t parse_atom(parser *p)
     case '+':
     case '?':
     case ')': return refuse(p, "an operator without its operand");
-    default:
-        p->last_folded = last;
-        return literal(p, c);
+    default: p->last_folded = last; return literal(p, c);
     }
 }
 
-/* ---- repeats, sequences, alternatives -------------------------------------------------------------------------- */
+/* ---- repeats, sequences, alternatives -------------------------------------------------------- */
 
 static bool take_number(parser *p, uint32_t *value)
 {
@@ -419,8 +421,12 @@ static int32_t parse_repeat(parser *p, int32_t child)
         if (take(p, "?")) mode = SONDE_LAZY;
         else if (!interval && take(p, "+")) mode = SONDE_POSSESSIVE;
         p->last_folded = 0;
-        child = add_node(p, (sonde_node){.kind = SONDE_NODE_REPEAT, .mode = (uint8_t)mode, .min = min,
-                                         .max = max, .child = child, .next = -1});
+        child = add_node(p, (sonde_node){.kind = SONDE_NODE_REPEAT,
+                                         .mode = (uint8_t)mode,
+                                         .min = min,
+                                         .max = max,
+                                         .child = child,
+                                         .next = -1});
     }
     return child;
 }

@@ -1,4 +1,5 @@
-/* stages.c - the lists of normalisers and pre-tokenizers, each with its rule in words for the hash. */
+/* stages.c - the lists of normalisers and pre-tokenizers, each with its rule in words for the
+ * hash. */
 #include "text_internal.h"
 
 #include <string.h>
@@ -62,8 +63,8 @@ static bool is_quoted_char(const char *regex, size_t bytes, uint32_t *c)
     return sscanf(regex, "\\x{%X}%n", c, &used) == 1 && (size_t)used == bytes;
 }
 
-sonde_status sonde_add_replace(sonde_tokenizer *t, const char *regex, size_t bytes, const char *text,
-                               size_t text_bytes, sonde_error *err)
+sonde_status sonde_add_replace(sonde_tokenizer *t, const char *regex, size_t bytes,
+                               const char *text, size_t text_bytes, sonde_error *err)
 {
     sonde_normalizer stage = {.kind = SONDE_NORMALIZE_REPLACE};
     SONDE_TRY(sonde_regex_compile(regex, bytes, &stage.regex, err));
@@ -75,11 +76,13 @@ sonde_status sonde_add_replace(sonde_tokenizer *t, const char *regex, size_t byt
     return with_text(t, &stage, text, text_bytes, "replace ", err);
 }
 
-static sonde_status add_pretokenizer(sonde_tokenizer *t, sonde_pretokenizer *stage, sonde_error *err)
+static sonde_status add_pretokenizer(sonde_tokenizer *t, sonde_pretokenizer *stage,
+                                     sonde_error *err)
 {
     if (t->n_pretokenizers == SONDE_MAX_STAGES) {
         sonde_regex_destroy(&stage->regex);
-        return sonde_fail(err, SONDE_BAD_TOKENIZER, "more than %d pre-tokenizers", SONDE_MAX_STAGES);
+        return sonde_fail(err, SONDE_BAD_TOKENIZER, "more than %d pre-tokenizers",
+                          SONDE_MAX_STAGES);
     }
     t->pretokenizers[t->n_pretokenizers++] = *stage;
     return SONDE_OK;

@@ -14,16 +14,19 @@
 #include <stdatomic.h>
 
 #define SONDE_MAX_STAGES 16
-#define SONDE_UNDERLINE 0x2581u /* the character that stands for a space in SentencePiece's pieces */
+#define SONDE_MATCH_BYTES 4096 /* of a text that is looked for at every position */
+#define SONDE_UNDERLINE                                                                            \
+    0x2581u /* the character that stands for a space in SentencePiece's pieces */
 
-/* ---- vocabulary ---------------------------------------------------------------------------------------- */
+/* ---- vocabulary ------------------------------------------------------------------------------ */
 
 typedef struct sonde_piece {
     const char *text;  /* NUL-terminated: raw bytes of a byte-level piece, else as in the file */
     const char *shown; /* what it decodes to on its own */
     uint32_t length, shown_length;
     bool present, in_model, special, added;
-    bool outside; /* byte-level: the text is not in the byte alphabet, so the model never meets it */
+    bool
+        outside; /* byte-level: the text is not in the byte alphabet, so the model never meets it */
     bool is_byte; /* <0xXX> under a decoder with byte fallback */
 } sonde_piece;
 
@@ -59,8 +62,8 @@ typedef struct sonde_model {
     int64_t unknown; /* -1: none */
     sonde_merge_table merges;
     sonde_piece_table by_text;
-    int64_t byte_ids[256];     /* byte-level: the byte's own piece, -1: none */
-    int64_t fallback_ids[256]; /* <0xXX>, -1: none */
+    int64_t byte_ids[256];          /* byte-level: the byte's own piece, -1: none */
+    int64_t fallback_ids[256];      /* <0xXX>, -1: none */
     uint32_t *char_keys, *char_ids; /* open-addressed: code point + 1 to its piece */
     size_t char_mask;
     /* What is known of a piece's own text: 0 nothing, 1 it becomes this one id, 2 it does not. */
@@ -72,10 +75,10 @@ typedef struct sonde_model {
     double least_score;
 } sonde_model;
 
-/* ---- added tokens ---------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 typedef struct sonde_added {
-    char *text; /* what is matched: normalised where `normalized` says so */
+    char *text;    /* what is matched: normalised where `normalized` says so */
     char *content; /* as in the file */
     uint32_t length, id;
     bool lstrip, rstrip, single_word, normalized, special;
@@ -88,7 +91,7 @@ typedef struct sonde_matcher {
     sonde_trie trie; /* value: index in tokens + 1 */
 } sonde_matcher;
 
-/* ---- stages ------------------------------------------------------------------------------------------------ */
+/* ---- stages ---------------------------------------------------------------------------------- */
 
 typedef enum sonde_normalizer_kind {
     SONDE_NORMALIZE_FORM,
@@ -116,10 +119,14 @@ typedef enum sonde_split_behaviour {
     SONDE_SPLIT_CONTIGUOUS,
 } sonde_split_behaviour;
 
-typedef enum sonde_prepend { SONDE_PREPEND_NEVER, SONDE_PREPEND_FIRST, SONDE_PREPEND_ALWAYS } sonde_prepend;
+typedef enum sonde_prepend {
+    SONDE_PREPEND_NEVER,
+    SONDE_PREPEND_FIRST,
+    SONDE_PREPEND_ALWAYS
+} sonde_prepend;
 
-/* SPLIT by `regex`; or SPACES: every space becomes `space`, which is also put in front of a piece that
- * does not begin with it (FIRST: only of the piece at the start of the text). */
+/* SPLIT by `regex`; or SPACES: every space becomes `space`, which is also put in front of a piece
+ * that does not begin with it (FIRST: only of the piece at the start of the text). */
 typedef struct sonde_pretokenizer {
     sonde_regex *regex; /* NULL: SPACES */
     sonde_split_behaviour behaviour;
@@ -145,7 +152,7 @@ typedef struct sonde_decoding {
     bool byte_fallback;
     bool drop_first; /* the first piece loses every `space` */
     uint32_t space;
-    uint32_t strip; /* this character goes, */
+    uint32_t strip;                   /* this character goes, */
     uint32_t strip_start, strip_stop; /* up to so often, from the ends of the text */
 } sonde_decoding;
 
@@ -163,8 +170,8 @@ struct sonde_tokenizer {
     uint32_t prefix[8], suffix[8]; /* the template's ids */
     size_t n_prefix, n_suffix;
     int64_t bos, eos;
-    size_t most_chars; /* a text is cut after so many characters first; 0: never */
-    size_t most_run;   /* and inside a longer run of spaces or of other characters; 0: never */
+    size_t most_chars;  /* a text is cut after so many characters first; 0: never */
+    size_t most_run;    /* and inside a longer run of spaces or of other characters; 0: never */
     sonde_string rules; /* the stages in words, for the hash */
     char hash[33];
 };
@@ -190,7 +197,8 @@ int64_t sonde_vocabulary_find(const sonde_tokenizer *t, const char *text, size_t
 /* The same by the text in the file. */
 int64_t sonde_vocabulary_find_written(const sonde_tokenizer *t, const char *text, size_t bytes);
 int64_t sonde_vocabulary_find_char(const sonde_tokenizer *t, uint32_t code_point);
-/* Byte-level alphabet to raw bytes, in memory of at least `bytes`; false: a character is outside. */
+/* Byte-level alphabet to raw bytes, in memory of at least `bytes`; false: a character is
+ * outside. */
 bool sonde_unmap_bytes(const char *text, size_t bytes, char *raw, size_t *length);
 
 /* merges.c: ranks in order; both parts and the result must be pieces. */
@@ -203,9 +211,12 @@ sonde_status sonde_merges_set(sonde_tokenizer *t, const sonde_ranked_merge *merg
 sonde_status sonde_merges_resolve(const sonde_tokenizer *t, const char *left, size_t n_left,
                                   const char *right, size_t n_right, sonde_ranked_merge *merge,
                                   bool *known, sonde_error *err);
-/* Merges of a vocabulary without a list: every pair of pieces whose union is a piece that takes part,
- * by the rank of the union. ranks [n_pieces], UINT32_MAX: takes no part as a union. */
+/* Merges of a vocabulary without a list: every pair of pieces whose union is a piece that takes
+ * part, by the rank of the union. ranks [n_pieces], UINT32_MAX: takes no part as a union. */
 sonde_status sonde_merges_from_ranks(sonde_tokenizer *t, const uint32_t *ranks, sonde_error *err);
+
+/* Is the piece one character, or the union of two others? Costs a look-up for each of its cuts. */
+bool sonde_merges_can_make(const sonde_tokenizer *t, uint32_t id);
 
 /* added.c */
 sonde_status sonde_added_add(sonde_tokenizer *t, const sonde_added *token, sonde_error *err);
@@ -225,12 +236,14 @@ sonde_status sonde_add_spaces(sonde_tokenizer *t, uint32_t space, sonde_prepend 
                               sonde_error *err);
 /* Added normalisers by what they do, for readers of formats. */
 sonde_status sonde_add_form(sonde_tokenizer *t, sonde_normal_form form, sonde_error *err);
-sonde_status sonde_add_prepend(sonde_tokenizer *t, const char *text, size_t bytes, sonde_error *err);
-sonde_status sonde_add_replace(sonde_tokenizer *t, const char *regex, size_t bytes, const char *text,
-                               size_t text_bytes, sonde_error *err);
+sonde_status sonde_add_prepend(sonde_tokenizer *t, const char *text, size_t bytes,
+                               sonde_error *err);
+sonde_status sonde_add_replace(sonde_tokenizer *t, const char *regex, size_t bytes,
+                               const char *text, size_t text_bytes, sonde_error *err);
 /* named_rules.c: a byte-level model with the split rules that GGUF names so; *bos: a beginning of
  * sequence is usual. */
-sonde_status sonde_named_rule_apply(sonde_tokenizer *t, const char *name, bool *bos, sonde_error *err);
+sonde_status sonde_named_rule_apply(sonde_tokenizer *t, const char *name, bool *bos,
+                                    sonde_error *err);
 void sonde_stages_reset(sonde_tokenizer *t);
 
 /* normalize.c: brings chars through all normalisers. */
@@ -248,8 +261,8 @@ typedef struct sonde_encoder {
     struct sonde_bpe_scratch *bpe;
     struct sonde_unigram_scratch *unigram;
     sonde_regex_work regex;
-    sonde_chars chars;                     /* the whole text */
-    sonde_chars spaced[SONDE_MAX_STAGES];  /* what SPACES of each stage made */
+    sonde_chars chars;                    /* the whole text */
+    sonde_chars spaced[SONDE_MAX_STAGES]; /* what SPACES of each stage made */
     sonde_error *err;
 } sonde_encoder;
 
@@ -281,11 +294,12 @@ sonde_status sonde_load_pretokenizer(sonde_tokenizer *t, const json_t *json, con
 sonde_status sonde_load_decoder(sonde_tokenizer *t, const json_t *json, const char *path,
                                 sonde_error *err);
 /* `path` is a tiktoken file, `config` the tokenizer_config.json beside it or NULL. */
-sonde_status sonde_tokenizer_load_tiktoken(sonde_tokenizer *t, const char *path, const json_t *config,
-                                           sonde_error *err);
+sonde_status sonde_tokenizer_load_tiktoken(sonde_tokenizer *t, const char *path,
+                                           const json_t *config, sonde_error *err);
 sonde_status sonde_tokenizer_load_vocabulary(sonde_tokenizer *t, const sonde_vocabulary *v,
                                              sonde_error *err);
-/* The decoder of SentencePiece vocabularies: underlines to spaces, byte fallback, one space stripped. */
+/* The decoder of SentencePiece vocabularies: underlines to spaces, byte fallback, one space
+ * stripped. */
 sonde_status sonde_decode_like_sentencepiece(sonde_tokenizer *t, bool strip, sonde_error *err);
 
 /* decode.c: what each piece shows, from the decoder. */

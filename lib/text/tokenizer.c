@@ -38,7 +38,7 @@ void sonde_tokenizer_destroy(sonde_tokenizer **tokenizer)
     *tokenizer = NULL;
 }
 
-/* ---- hash --------------------------------------------------------------------------------------------------- */
+/* ---- hash ------------------------------------------------------------------------------------ */
 
 static void hash_matcher(const sonde_matcher *m, sonde_string *text)
 {
@@ -52,8 +52,8 @@ static void hash_matcher(const sonde_matcher *m, sonde_string *text)
 
 static void hash_decoding(const sonde_decoding *d, sonde_string *text)
 {
-    sonde_string_format(text, " d%d %d %d %u %u %u %u", (int)d->kind, d->byte_fallback, d->drop_first,
-                        d->space, d->strip, d->strip_start, d->strip_stop);
+    sonde_string_format(text, " d%d %d %d %u %u %u %u", (int)d->kind, d->byte_fallback,
+                        d->drop_first, d->space, d->strip, d->strip_start, d->strip_stop);
     for (size_t i = 0; i < d->n_replace; i++)
         sonde_string_format(text, " r%s>%s", d->replace[i].from, d->replace[i].to);
 }
@@ -67,10 +67,11 @@ static void hash_model(const sonde_tokenizer *t, sonde_string *text)
         uint64_t words[2] = {row->key, (uint64_t)row->rank << 32 | row->result};
         if (row->key) merges += sonde_hash64(words, sizeof words);
     }
-    sonde_string_format(text, "m%llx k%d b%d i%d f%d u%d %lld", (unsigned long long)merges, (int)m->kind,
-                        m->byte_level, m->ignore_merges, m->byte_fallback, m->fuse_unknown,
-                        (long long)m->unknown);
-    if (m->scores) sonde_string_append(text, (const char *)m->scores, t->n_pieces * sizeof *m->scores);
+    sonde_string_format(text, "m%llx k%d b%d i%d f%d u%d %lld", (unsigned long long)merges,
+                        (int)m->kind, m->byte_level, m->ignore_merges, m->byte_fallback,
+                        m->fuse_unknown, (long long)m->unknown);
+    if (m->scores)
+        sonde_string_append(text, (const char *)m->scores, t->n_pieces * sizeof *m->scores);
 }
 
 /* Everything that decides an id or a text: pieces, model, stages, added tokens, template. */
@@ -95,7 +96,7 @@ sonde_status sonde_tokenizer_seal(sonde_tokenizer *t, sonde_error *err)
     return failed ? sonde_no_memory(err, "the tokenizer's hash", 1 << 20) : SONDE_OK;
 }
 
-/* ---- queries ------------------------------------------------------------------------------------------------ */
+/* ---- queries --------------------------------------------------------------------------------- */
 
 sonde_status sonde_tokenizer_piece(const sonde_tokenizer *t, uint32_t id, const char **bytes,
                                    size_t *n, sonde_error *err)

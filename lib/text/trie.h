@@ -6,7 +6,7 @@
 
 /* Zero-initialise. Node 0 is the root. */
 typedef struct sonde_trie {
-    uint64_t *keys;     /* open-addressed edges: node << 21 | code point, plus one; 0: empty */
+    uint64_t *keys; /* open-addressed edges: node << 21 | code point, plus one; 0: empty */
     uint32_t *children;
     size_t mask, n_edges;
     uint32_t *values; /* [n_nodes]; 0: no text ends here */

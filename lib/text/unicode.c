@@ -68,7 +68,8 @@ bool sonde_chars_append(sonde_chars *chars, const char *text, size_t begin, size
 {
     if (end == begin) return true;
     if (!chars->data && !sonde_chars_room(chars, end - begin)) return false;
-    if (!sonde_grow(&chars->data, &chars->capacity, chars->count + (end - begin), sizeof *chars->data))
+    if (!sonde_grow(&chars->data, &chars->capacity, chars->count + (end - begin),
+                    sizeof *chars->data))
         return false;
     sonde_char *to = chars->data + chars->count;
     for (size_t at = begin; at < end; to++) {
@@ -80,7 +81,7 @@ bool sonde_chars_append(sonde_chars *chars, const char *text, size_t begin, size
     return true;
 }
 
-/* ---- normal forms ---------------------------------------------------------------------------------------- */
+/* ---- normal forms ---------------------------------------------------------------------------- */
 
 static uint32_t combining_class(uint32_t c)
 {
@@ -138,9 +139,11 @@ static bool decompose(sonde_chars *out, const sonde_char *c, bool compat)
     if (full) return push_expansion(out, full, c);
     if (c->code_point >= HANGUL_S && c->code_point < HANGUL_S + 19 * HANGUL_N)
         return decompose_hangul(out, c);
-    const uint32_t *row = c->code_point < 0xC0 ? NULL
-        : bsearch(&c->code_point, sonde_unicode_decompose, sonde_unicode_n_decompose,
-                  sizeof *sonde_unicode_decompose, compare_rows);
+    const uint32_t *row =
+        c->code_point < 0xC0
+            ? NULL
+            : bsearch(&c->code_point, sonde_unicode_decompose, sonde_unicode_n_decompose,
+                      sizeof *sonde_unicode_decompose, compare_rows);
     if (!row) return sonde_chars_push(out, c->code_point, c->start, c->end);
     for (size_t i = 1; i < 4 && row[i] != 0; i++) {
         sonde_char part = {row[i], c->start, c->end};
@@ -241,7 +244,8 @@ bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form)
     if (is_plain(chars, compat ? 0xA0 : 0xC0)) return true;
     sonde_chars out = {0};
     bool good = sonde_grow(&out.data, &out.capacity, chars->count, sizeof *out.data);
-    for (size_t i = 0; i < chars->count && good; i++) good = decompose(&out, &chars->data[i], compat);
+    for (size_t i = 0; i < chars->count && good; i++)
+        good = decompose(&out, &chars->data[i], compat);
     good = good && reorder(&out);
     if (!good) {
         sonde_free(out.data);

@@ -10,14 +10,24 @@
 /* General categories: the low four bits of a class. */
 enum {
     SONDE_CATEGORY_OTHER,
-    SONDE_CATEGORY_LU, SONDE_CATEGORY_LL, SONDE_CATEGORY_LT, SONDE_CATEGORY_LM, SONDE_CATEGORY_LO,
-    SONDE_CATEGORY_MN, SONDE_CATEGORY_MC, SONDE_CATEGORY_ME,
-    SONDE_CATEGORY_ND, SONDE_CATEGORY_NL, SONDE_CATEGORY_NO,
-    SONDE_CATEGORY_P, SONDE_CATEGORY_S, SONDE_CATEGORY_ZS,
+    SONDE_CATEGORY_LU,
+    SONDE_CATEGORY_LL,
+    SONDE_CATEGORY_LT,
+    SONDE_CATEGORY_LM,
+    SONDE_CATEGORY_LO,
+    SONDE_CATEGORY_MN,
+    SONDE_CATEGORY_MC,
+    SONDE_CATEGORY_ME,
+    SONDE_CATEGORY_ND,
+    SONDE_CATEGORY_NL,
+    SONDE_CATEGORY_NO,
+    SONDE_CATEGORY_P,
+    SONDE_CATEGORY_S,
+    SONDE_CATEGORY_ZS,
 };
 #define SONDE_CLASS_CATEGORY 15u
-#define SONDE_CLASS_SPACE 16u       /* \s */
-#define SONDE_CLASS_DIGIT 32u       /* what the Digits pre-tokenizer takes */
+#define SONDE_CLASS_SPACE 16u /* \s */
+#define SONDE_CLASS_DIGIT 32u /* what the Digits pre-tokenizer takes */
 #define SONDE_CLASS_HAN 64u
 #define SONDE_CLASS_WORD 128u       /* what single_word and the Whitespace pre-tokenizer take */
 #define SONDE_CLASS_REGEX_WORD 256u /* \w of a split rule */

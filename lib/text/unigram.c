@@ -64,8 +64,10 @@ static sonde_status search(sonde_encoder *e, const sonde_char *chars, size_t n)
         }
         if (single) continue;
         if (m->unknown < 0)
-            return sonde_fail(e->err, SONDE_BAD_PROMPT, "character U+%04X has no piece, and the "
-                              "tokenizer no unknown token", chars[at].code_point);
+            return sonde_fail(e->err, SONDE_BAD_PROMPT,
+                              "character U+%04X has no piece, and the "
+                              "tokenizer no unknown token",
+                              chars[at].code_point);
         offer(&s->best[at + 1], m->least_score - UNKNOWN_PENALTY + till_here, at, m->unknown);
     }
     return SONDE_OK;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* ---- texts that stay ------------------------------------------------------------------------------------ */
+/* ---- texts that stay ------------------------------------------------------------------------- */
 
 #define BLOCK_BYTES ((size_t)1 << 18)
 
@@ -32,7 +32,7 @@ void sonde_arena_reset(sonde_arena *a)
     memset(a, 0, sizeof *a);
 }
 
-/* ---- byte-level alphabet ---------------------------------------------------------------------------------- */
+/* ---- byte-level alphabet --------------------------------------------------------------------- */
 
 /* Bytes 33-126, 161-172, 174-255 stand for themselves; the 68 others, in order, for U+0100 up. */
 static bool stands_for_itself(uint32_t c)
@@ -64,7 +64,7 @@ bool sonde_unmap_bytes(const char *text, size_t bytes, char *raw, size_t *length
     return true;
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------------ */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 #define MAX_ID (1u << 21)
 
@@ -102,7 +102,7 @@ sonde_status sonde_vocabulary_add(sonde_tokenizer *t, uint32_t id, const char *t
     return SONDE_OK;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static size_t table_size(size_t n)
 {
@@ -136,8 +136,9 @@ int64_t sonde_vocabulary_find_written(const sonde_tokenizer *t, const char *text
     int64_t id = -1;
     bool mapped = raw && t->model.byte_level && sonde_unmap_bytes(text, n, raw, &length);
     if (t->model.by_text.ids)
-        id = (int64_t)t->model.by_text.ids[find_slot(t, mapped ? raw : text, length,
-                                                    t->model.byte_level && !mapped)] - 1;
+        id = (int64_t)t->model.by_text
+                 .ids[find_slot(t, mapped ? raw : text, length, t->model.byte_level && !mapped)] -
+             1;
     if (raw != small) sonde_free(raw);
     return id;
 }
@@ -177,7 +178,8 @@ int64_t sonde_vocabulary_find_char(const sonde_tokenizer *t, uint32_t c)
 /* True when the piece is one character, which is given. */
 static bool single_char(const sonde_piece *p, uint32_t *c)
 {
-    return p->in_model && p->length > 0 && p->length <= 4 && sonde_utf8_get(p->text, c) == p->length;
+    return p->in_model && p->length > 0 && p->length <= 4 &&
+           sonde_utf8_get(p->text, c) == p->length;
 }
 
 static sonde_status index_chars(sonde_tokenizer *t, sonde_error *err)
@@ -189,7 +191,8 @@ static sonde_status index_chars(sonde_tokenizer *t, sonde_error *err)
     size_t size = table_size(n);
     m->char_keys = sonde_alloc(size, sizeof *m->char_keys);
     m->char_ids = sonde_alloc(size, sizeof *m->char_ids);
-    if (!m->char_keys || !m->char_ids) return sonde_no_memory(err, "the vocabulary's index", size * 8);
+    if (!m->char_keys || !m->char_ids)
+        return sonde_no_memory(err, "the vocabulary's index", size * 8);
     m->char_mask = size - 1;
     for (size_t id = 0; id < t->n_pieces; id++) {
         if (!single_char(&t->pieces[id], &c)) continue;

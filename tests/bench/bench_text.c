@@ -1,7 +1,7 @@
 /*
- * bench_text [MIB] [FOLDER...]: MB/s of encoding and decoding on one core, for tokenizers of each kind
- * (folders; by default those of the shared reference material, else the small ones of the tests), on English
- * prose, on one line without spaces, and on Chinese.
+ * bench_text [MIB] [FOLDER...]: MB/s of encoding and decoding on one core, for tokenizers of each
+ * kind (folders; by default those of the shared reference material, else the small ones of the
+ * tests), on English prose, on one line without spaces, and on Chinese.
  */
 #include "core/core.h"
 #include "sonde/text.h"
@@ -30,7 +30,8 @@ static void measure(const sonde_tokenizer *t, const sample *s)
     double best = 1e30;
     for (int i = 0; i < 3; i++) {
         uint64_t start = sonde_now_ns();
-        if (sonde_tokenizer_encode(t, s->text.data, s->text.length, NULL, &tokens, &err) != SONDE_OK) {
+        if (sonde_tokenizer_encode(t, s->text.data, s->text.length, NULL, &tokens, &err) !=
+            SONDE_OK) {
             printf("  %s: %s\n", s->name, err.message);
             return;
         }
@@ -62,8 +63,8 @@ static void bench_folder(const char *folder, const sample *samples, size_t n)
 
 static void bench_default(const sample *samples, size_t n)
 {
-    static const char *const real[] = {"gpt2", "llama-3.1", "qwen3", "smollm2", "gpt-oss", "deepseek-v3",
-                                       "mistral-v0.1", "gemma-3"};
+    static const char *const real[] = {"gpt2",    "llama-3.1",   "qwen3",        "smollm2",
+                                       "gpt-oss", "deepseek-v3", "mistral-v0.1", "gemma-3"};
     static const char *const small[] = {"bytes-plain", "spm", "unigram", "tiktoken"};
     const char *shared = getenv("SONDE_SHARED");
     char folder[512];
@@ -85,13 +86,15 @@ int main(int argc, char **argv)
     size_t bytes;
     sonde_error err = {0};
     sample samples[3];
-    if (argc > 1 && !sonde_parse_i64(argv[1], 1, 256, &mib)) return fprintf(stderr, "bench_text [MIB] [FOLDER...]\n"), 2;
+    if (argc > 1 && !sonde_parse_i64(argv[1], 1, 256, &mib))
+        return fprintf(stderr, "bench_text [MIB] [FOLDER...]\n"), 2;
     if (sonde_read_file(prose, 64u << 20, &english, &bytes, &err) != SONDE_OK)
         return fprintf(stderr, "%s\n", err.message), 1;
     size_t each = (size_t)mib << 20;
     fill(&samples[0], "english", english, each);
     fill(&samples[1], "one run", "thequickbrownfoxjumpsoverthelazydog", each / 16);
-    fill(&samples[2], "chinese", "\xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBC\x8C\xE4\xB8\x96\xE7\x95\x8C\xE3\x80\x82", each / 4);
+    fill(&samples[2], "chinese",
+         "\xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBC\x8C\xE4\xB8\x96\xE7\x95\x8C\xE3\x80\x82", each / 4);
     if (argc > 2)
         for (int i = 2; i < argc; i++) bench_folder(argv[i], samples, SONDE_COUNT(samples));
     else bench_default(samples, SONDE_COUNT(samples));

@@ -2,6 +2,7 @@
 #include "text_case.h"
 
 #include "core/core.h"
+#include "text/unicode.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,7 +34,8 @@ static bool same_text(const sonde_tokenizer *t, const uint32_t *ids, size_t n, b
     size_t bytes;
     sonde_error err = {0};
     if (sonde_tokenizer_decode(t, ids, n, skip, &text, &bytes, &err) != SONDE_OK) return false;
-    bool same = bytes == json_string_length(want) && memcmp(text, json_string_value(want), bytes) == 0;
+    bool same =
+        bytes == json_string_length(want) && memcmp(text, json_string_value(want), bytes) == 0;
     sonde_string streamed = {0};
     sonde_decoder *decoder = NULL;
     assert_int_equal(sonde_decoder_create(t, skip, &decoder, &err), SONDE_OK);
@@ -53,7 +55,8 @@ static bool same_text(const sonde_tokenizer *t, const uint32_t *ids, size_t n, b
     return same;
 }
 
-void text_case_line(const sonde_tokenizer *t, const json_t *line, const char *name, text_case_counts *tally)
+void text_case_line(const sonde_tokenizer *t, const json_t *line, const char *name,
+                    text_case_counts *tally)
 {
     const json_t *text = json_object_get(line, "text"), *ids = json_object_get(line, "ids");
     const json_t *special = json_object_get(line, "ids_special");
@@ -88,7 +91,8 @@ void text_case_decode_line(const sonde_tokenizer *t, const json_t *line, const c
     uint32_t *ids = sonde_alloc(n, sizeof *ids);
     for (size_t i = 0; i < n; i++) ids[i] = (uint32_t)json_integer_value(json_array_get(list, i));
     if (!same_text(t, ids, n, false, text)) report(tally, name, "text", tally->lines);
-    if (!same_text(t, ids, n, true, skip ? skip : text)) report(tally, name, "text_skip", tally->lines);
+    if (!same_text(t, ids, n, true, skip ? skip : text))
+        report(tally, name, "text_skip", tally->lines);
     sonde_free(ids);
 }
 
@@ -108,7 +112,9 @@ void text_case_check(const sonde_tokenizer *t, const char *path, text_case_funct
     sonde_free(buffer);
     gzclose(file);
     assert_true(tally.lines > 0);
-    if (tally.bad) fail_msg("%s: %lld of %lld lines differ", path, (long long)tally.bad, (long long)tally.lines);
+    if (tally.bad)
+        fail_msg("%s: %lld of %lld lines differ", path, (long long)tally.bad,
+                 (long long)tally.lines);
 }
 
 sonde_tokenizer *text_case_open(const char *folder)
@@ -117,4 +123,48 @@ sonde_tokenizer *text_case_open(const char *folder)
     sonde_error err = {0};
     if (sonde_tokenizer_open(folder, &t, &err) != SONDE_OK) fail_msg("%s", err.message);
     return t;
+}
+
+static bool is_nfc(const json_t *text)
+{
+    sonde_chars chars = {0}, same = {0};
+    const char *bytes = json_string_value(text);
+    size_t n = json_string_length(text);
+    assert_true(sonde_chars_append(&chars, bytes, 0, n) && sonde_chars_append(&same, bytes, 0, n));
+    assert_true(sonde_chars_normalize(&chars, SONDE_FORM_C));
+    bool equal = chars.count == same.count;
+    for (size_t i = 0; i < chars.count && equal; i++)
+        equal = chars.data[i].code_point == same.data[i].code_point;
+    sonde_free(chars.data);
+    sonde_free(same.data);
+    return equal;
+}
+
+void text_case_check_ids(const sonde_tokenizer *t, const char *path, const char *model,
+                         bool nfc_only)
+{
+    gzFile file = gzopen(path, "rb");
+    if (!file) fail_msg("cannot open %s", path);
+    char *buffer = sonde_alloc_raw(LINE_BYTES, 1);
+    sonde_encode_options options = {.literal_special = 1, .bos = SONDE_BOS_NO};
+    sonde_tokens tokens = {0};
+    text_case_counts tally = {0, 0};
+    while (gzgets(file, buffer, LINE_BYTES)) {
+        json_t *line = json_loads(buffer, JSON_ALLOW_NUL, NULL);
+        const json_t *text = json_object_get(line, "text");
+        if (strcmp(json_string_value(json_object_get(line, "model")), model) == 0 &&
+            (!nfc_only || is_nfc(text))) {
+            tally.lines++;
+            sonde_tokenizer_encode(t, json_string_value(text), json_string_length(text), &options,
+                                   &tokens, NULL);
+            if (!same_ids(&tokens, json_object_get(line, "ids")))
+                report(&tally, model, json_string_value(text), tally.lines);
+        }
+        json_decref(line);
+    }
+    sonde_tokens_reset(&tokens);
+    sonde_free(buffer);
+    gzclose(file);
+    assert_true(tally.lines > 0);
+    assert_int_equal(tally.bad, 0);
 }

@@ -16,10 +16,20 @@
 
 static void test_small_tokenizers_of_the_tree(void **state)
 {
-    static const char *const names[] = {"bytes-plain", "bytes-nfc-prefix-space", "bytes-nfkc-lower", "bytes-nfd",
-                                        "spm", "spm-no-prefix", "spm-gaps", "spm-unknown", "unigram",
-                                        "unigram-bytes", "metaspace-first", "metaspace-always",
-                                        "metaspace-never", "tiktoken"};
+    static const char *const names[] = {"bytes-plain",
+                                        "bytes-nfc-prefix-space",
+                                        "bytes-nfkc-lower",
+                                        "bytes-nfd",
+                                        "spm",
+                                        "spm-no-prefix",
+                                        "spm-gaps",
+                                        "spm-unknown",
+                                        "unigram",
+                                        "unigram-bytes",
+                                        "metaspace-first",
+                                        "metaspace-always",
+                                        "metaspace-never",
+                                        "tiktoken"};
     (void)state;
     for (size_t i = 0; i < SONDE_COUNT(names); i++) {
         char folder[160], lines[200];
@@ -35,8 +45,8 @@ static void test_small_tokenizers_of_the_tree(void **state)
 
 static void test_published_tokenizers(void **state)
 {
-    static const char *const names[] = {"gpt2", "llama-3.1", "qwen3", "smollm2", "mistral-v0.1", "gemma-3",
-                                        "deepseek-v3", "gpt-oss"};
+    static const char *const names[] = {"gpt2",         "llama-3.1", "qwen3",       "smollm2",
+                                        "mistral-v0.1", "gemma-3",   "deepseek-v3", "gpt-oss"};
     (void)state;
     const char *shared = test_shared();
     if (!shared) skip();
@@ -55,17 +65,19 @@ static void test_published_tokenizers(void **state)
 /* The made-up tokenizers of the shared goldens: flags of added tokens, normalisers, Metaspace. */
 static void test_features(void **state)
 {
-    static const char *const names[] = {"bytes-plain", "bytes-nfc-prefix-space", "bytes-nfkc-lower",
-                                        "metaspace-first", "metaspace-always", "metaspace-never",
-                                        "prepend"};
+    static const char *const names[] = {
+        "bytes-plain",      "bytes-nfc-prefix-space", "bytes-nfkc-lower", "metaspace-first",
+        "metaspace-always", "metaspace-never",        "prepend"};
     (void)state;
     const char *shared = test_shared();
     if (!shared) skip();
     for (size_t i = 0; i < SONDE_COUNT(names); i++) {
         char path[512], folder[160];
         snprintf(folder, sizeof folder, "build/features/%s", names[i]);
-        snprintf(path, sizeof path, "mkdir -p %s && cp %s/goldens/text/features/%s.tokenizer.json "
-                 "%s/tokenizer.json", folder, shared, names[i], folder);
+        snprintf(path, sizeof path,
+                 "mkdir -p %s && cp %s/goldens/text/features/%s.tokenizer.json "
+                 "%s/tokenizer.json",
+                 folder, shared, names[i], folder);
         assert_int_equal(system(path), 0);
         sonde_tokenizer *t = text_case_open(folder);
         snprintf(path, sizeof path, "%s/goldens/text/features/%s.jsonl.gz", shared, names[i]);
@@ -79,7 +91,8 @@ static const char chain[] =
     "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"aa\":1,"
     "\"aaaa\":2,\"aaaaaaaa\":3},\"merges\":[\"a a\",\"aa aa\",\"aaaa aaaa\"]}}";
 
-/* Steps of a run of equal letters: n log n, so ten times the letters may cost 15 times the steps. */
+/* Steps of a run of equal letters: n log n, so ten times the letters may cost 15 times the
+ * steps. */
 static void test_merge_steps_of_long_runs(void **state)
 {
     (void)state;
@@ -113,7 +126,8 @@ static void test_bad_utf8_is_refused_with_its_byte(void **state)
     sonde_tokenizer *t = text_case_open("tests/goldens/text/bytes-plain");
     sonde_tokens tokens = {0};
     sonde_error err = {0};
-    assert_int_equal(sonde_tokenizer_encode(t, "abc\xC0\xAF", 5, NULL, &tokens, &err), SONDE_BAD_PROMPT);
+    assert_int_equal(sonde_tokenizer_encode(t, "abc\xC0\xAF", 5, NULL, &tokens, &err),
+                     SONDE_BAD_PROMPT);
     assert_non_null(strstr(err.message, "byte 3"));
     sonde_tokens_reset(&tokens);
     sonde_tokenizer_destroy(&t);

@@ -1,6 +1,7 @@
 /*
- * test_text_splits.c - pre-tokenizers cut where Hugging Face's do. The model under test has one piece,
- * the unknown one, which fuses: every piece of a split becomes one token with the piece's bytes.
+ * test_text_splits.c - pre-tokenizers cut where Hugging Face's do. The model under test has one
+ * piece, the unknown one, which fuses: every piece of a split becomes one token with the piece's
+ * bytes.
  */
 #include "support/golden.h"
 #include "text/text_internal.h"
@@ -16,8 +17,9 @@
 
 static sonde_tokenizer *splitter(json_t *pre)
 {
-    json_t *root = json_pack("{s:O, s:{s:s, s:{s:i}, s:[], s:s, s:b}}", "pre_tokenizer", pre, "model", "type",
-                             "BPE", "vocab", "<unk>", 0, "merges", "unk_token", "<unk>", "fuse_unk", 1);
+    json_t *root =
+        json_pack("{s:O, s:{s:s, s:{s:i}, s:[], s:s, s:b}}", "pre_tokenizer", pre, "model", "type",
+                  "BPE", "vocab", "<unk>", 0, "merges", "unk_token", "<unk>", "fuse_unk", 1);
     sonde_tokenizer *t;
     sonde_error err = {0};
     assert_non_null(root);
@@ -30,7 +32,8 @@ static sonde_tokenizer *splitter(json_t *pre)
 static void encode(const sonde_tokenizer *t, const json_t *text, sonde_tokens *tokens)
 {
     sonde_error err = {0};
-    if (sonde_tokenizer_encode(t, json_string_value(text), json_string_length(text), NULL, tokens, &err) != SONDE_OK)
+    if (sonde_tokenizer_encode(t, json_string_value(text), json_string_length(text), NULL, tokens,
+                               &err) != SONDE_OK)
         fail_msg("%s", err.message);
 }
 
@@ -44,7 +47,8 @@ static bool same_spans(const sonde_tokens *got, const json_t *want)
     if (got->count != json_array_size(want)) return false;
     for (size_t i = 0; i < got->count; i++) {
         const json_t *span = json_array_get(want, i);
-        if (got->text_start[i] != integer(span, 0) || got->text_end[i] != integer(span, 1)) return false;
+        if (got->text_start[i] != integer(span, 0) || got->text_end[i] != integer(span, 1))
+            return false;
     }
     return true;
 }
@@ -64,7 +68,7 @@ static json_t *next_line(gzFile file, char *buffer)
     return line;
 }
 
-/* ---- goldens of the tree ---------------------------------------------------------------------------------- */
+/* ---- goldens of the tree --------------------------------------------------------------------- */
 
 static void test_rules_cut_as_in_the_goldens(void **state)
 {
@@ -79,9 +83,10 @@ static void test_rules_cut_as_in_the_goldens(void **state)
         for (size_t i = 0; i < json_array_size(cases); i++) {
             const json_t *text = json_array_get(json_array_get(cases, i), 0);
             encode(t, text, &tokens);
-            if (same_spans(&tokens, json_array_get(json_array_get(cases, i), 1)) || bad++ > 9) continue;
-            print_error("%s: '%s' is cut wrongly\n", json_string_value(json_object_get(line, "name")),
-                        json_string_value(text));
+            if (same_spans(&tokens, json_array_get(json_array_get(cases, i), 1)) || bad++ > 9)
+                continue;
+            print_error("%s: '%s' is cut wrongly\n",
+                        json_string_value(json_object_get(line, "name")), json_string_value(text));
         }
         sonde_tokenizer_destroy(&t);
     }
@@ -92,7 +97,7 @@ static void test_rules_cut_as_in_the_goldens(void **state)
     assert_int_equal(bad, 0);
 }
 
-/* ---- shared goldens ------------------------------------------------------------------------------------------ */
+/* ---- shared goldens -------------------------------------------------------------------------- */
 
 /* Bytes of a piece as Metaspace leaves it: a space has become an underline of three bytes. */
 static int64_t piece_bytes(const char *text, const sonde_tokens *tokens, size_t i, bool underlines)
@@ -103,7 +108,8 @@ static int64_t piece_bytes(const char *text, const sonde_tokens *tokens, size_t 
     return n;
 }
 
-static bool same_pieces(const sonde_tokens *got, const json_t *want, const char *text, bool underlines)
+static bool same_pieces(const sonde_tokens *got, const json_t *want, const char *text,
+                        bool underlines)
 {
     if (got->count != json_array_size(want)) return false;
     bool front = underlines && text[0] != ' ' && strncmp(text, "\xE2\x96\x81", 3) != 0;
@@ -146,7 +152,9 @@ static void test_rules_cut_as_in_the_shared_goldens(void **state)
         const json_t *text = json_object_get(line, "text");
         encode(t, text, &tokens);
         if (same_pieces(&tokens, json_object_get(line, "pieces"), json_string_value(text),
-                        strncmp(rule, "metaspace", 9) == 0) || bad++ > 9) continue;
+                        strncmp(rule, "metaspace", 9) == 0) ||
+            bad++ > 9)
+            continue;
         print_error("%s: '%s' is cut wrongly\n", rule, json_string_value(text));
     }
     sonde_tokenizer_destroy(&t);
@@ -158,7 +166,7 @@ static void test_rules_cut_as_in_the_shared_goldens(void **state)
     assert_int_equal(bad, 0);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void test_unknown_syntax_is_refused_by_name(void **state)
 {
@@ -186,8 +194,10 @@ static void test_unknown_syntax_is_refused_by_name(void **state)
     for (size_t i = 0; i < SONDE_COUNT(cases); i++) {
         sonde_regex *regex = NULL;
         sonde_error err = {0};
-        sonde_status status = sonde_regex_compile(cases[i].rule, strlen(cases[i].rule), &regex, &err);
-        if (status != SONDE_BAD_TOKENIZER || regex) fail_msg("%s: status %d", cases[i].rule, (int)status);
+        sonde_status status =
+            sonde_regex_compile(cases[i].rule, strlen(cases[i].rule), &regex, &err);
+        if (status != SONDE_BAD_TOKENIZER || regex)
+            fail_msg("%s: status %d", cases[i].rule, (int)status);
         if (!strstr(err.message, cases[i].message)) fail_msg("%s: %s", cases[i].rule, err.message);
     }
 }
@@ -196,13 +206,15 @@ static void test_unknown_syntax_is_refused_by_name(void **state)
 static void test_runaway_rules_stop(void **state)
 {
     (void)state;
-    json_t *pre = json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex", "(a|aa)+b", "behavior", "Isolated");
+    json_t *pre = json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex", "(a|aa)+b",
+                            "behavior", "Isolated");
     sonde_tokenizer *t = splitter(pre);
     sonde_tokens tokens = {0};
     sonde_error err = {0};
     char text[4000];
     memset(text, 'a', sizeof text);
-    assert_int_equal(sonde_tokenizer_encode(t, text, sizeof text, NULL, &tokens, &err), SONDE_BAD_PROMPT);
+    assert_int_equal(sonde_tokenizer_encode(t, text, sizeof text, NULL, &tokens, &err),
+                     SONDE_BAD_PROMPT);
     assert_non_null(strstr(err.message, "too many steps"));
     sonde_tokens_reset(&tokens);
     sonde_tokenizer_destroy(&t);

@@ -18,7 +18,8 @@ static sonde_tokenizer *from_json(const char *text)
     json_t *root = NULL;
     sonde_tokenizer *t;
     sonde_error err = {0};
-    assert_int_equal(sonde_json_parse(text, strlen(text), "json", SONDE_BAD_TOKENIZER, &root, &err), SONDE_OK);
+    assert_int_equal(sonde_json_parse(text, strlen(text), "json", SONDE_BAD_TOKENIZER, &root, &err),
+                     SONDE_OK);
     assert_int_equal(sonde_tokenizer_new(&t, &err), SONDE_OK);
     if (sonde_tokenizer_load_json(t, root, "json", &err) != SONDE_OK) fail_msg("%s", err.message);
     json_decref(root);
@@ -32,7 +33,8 @@ static void check_pieces(const sonde_tokenizer *t, const char *text, bool litera
     sonde_error err = {0};
     sonde_string got = {0};
     sonde_encode_options options = {.literal_special = literal, .bos = SONDE_BOS_NO};
-    if (sonde_tokenizer_encode(t, text, strlen(text), &options, &tokens, &err) != SONDE_OK) fail_msg("%s", err.message);
+    if (sonde_tokenizer_encode(t, text, strlen(text), &options, &tokens, &err) != SONDE_OK)
+        fail_msg("%s", err.message);
     sonde_string_text(&got, "");
     for (size_t i = 0; i < tokens.count; i++) {
         const sonde_piece *p = &t->pieces[tokens.ids[i]];
@@ -44,7 +46,8 @@ static void check_pieces(const sonde_tokenizer *t, const char *text, bool litera
     sonde_tokens_reset(&tokens);
 }
 
-static void check_decoded(const sonde_tokenizer *t, size_t n, const char *const *pieces, const char *want)
+static void check_decoded(const sonde_tokenizer *t, size_t n, const char *const *pieces,
+                          const char *want)
 {
     uint32_t ids[16];
     char *text;
@@ -60,7 +63,7 @@ static void check_decoded(const sonde_tokenizer *t, size_t n, const char *const 
     sonde_text_free(text);
 }
 
-/* ---- Unicode ---------------------------------------------------------------------------------------------- */
+/* ---- Unicode --------------------------------------------------------------------------------- */
 
 static bool has_property(const char *name, uint32_t c)
 {
@@ -88,7 +91,8 @@ static void test_splits_and_digits_have_different_unicodes(void **state)
     assert_false(has_property("Space", 0x200B));
 }
 
-static void check_form(sonde_normal_form form, size_t n, const uint32_t *from, size_t m, const uint32_t *to)
+static void check_form(sonde_normal_form form, size_t n, const uint32_t *from, size_t m,
+                       const uint32_t *to)
 {
     sonde_chars chars = {0};
     for (size_t i = 0; i < n; i++) assert_true(sonde_chars_push(&chars, from[i], 0, 1));
@@ -102,8 +106,10 @@ static void check_form(sonde_normal_form form, size_t n, const uint32_t *from, s
 static void test_nfc_knows_only_old_marks(void **state)
 {
     (void)state;
-    check_form(SONDE_FORM_C, 3, (uint32_t[]){'x', 0x1DF6, 0x0327}, 3, (uint32_t[]){'x', 0x1DF6, 0x0327});
-    check_form(SONDE_FORM_C, 3, (uint32_t[]){'x', 0x0301, 0x0327}, 3, (uint32_t[]){'x', 0x0327, 0x0301});
+    check_form(SONDE_FORM_C, 3, (uint32_t[]){'x', 0x1DF6, 0x0327}, 3,
+               (uint32_t[]){'x', 0x1DF6, 0x0327});
+    check_form(SONDE_FORM_C, 3, (uint32_t[]){'x', 0x0301, 0x0327}, 3,
+               (uint32_t[]){'x', 0x0327, 0x0301});
     check_form(SONDE_FORM_C, 2, (uint32_t[]){'e', 0x0301}, 1, (uint32_t[]){0xE9});
     check_form(SONDE_FORM_KC, 1, (uint32_t[]){0xFB01}, 2, (uint32_t[]){'f', 'i'});
     check_form(SONDE_FORM_D, 1, (uint32_t[]){0xAC01}, 3, (uint32_t[]){0x1100, 0x1161, 0x11A8});
@@ -115,28 +121,36 @@ static void test_long_runs_of_marks_are_ordered(void **state)
     (void)state;
     sonde_chars chars = {0};
     assert_true(sonde_chars_push(&chars, 'x', 0, 1));
-    for (uint32_t i = 0; i < 100000; i++) assert_true(sonde_chars_push(&chars, i % 2 ? 0x0327 : 0x0301, i, i + 1));
+    for (uint32_t i = 0; i < 100000; i++)
+        assert_true(sonde_chars_push(&chars, i % 2 ? 0x0327 : 0x0301, i, i + 1));
     assert_true(sonde_chars_normalize(&chars, SONDE_FORM_D));
     assert_int_equal(chars.data[50000].code_point, 0x0327);
     assert_int_equal(chars.data[50001].code_point, 0x0301);
     sonde_free(chars.data);
 }
 
-static const char splitter[] =
-    "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"<unk>\":0},\"merges\":[],\"unk_token\":\"<unk>\",\"fuse_unk\":true},"
-    "\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?i:'s|'t)|k\"}}}";
+static const char splitter[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"<unk>\":0},\"merges\":[],"
+                               "\"unk_token\":\"<unk>\",\"fuse_unk\":true},"
+                               "\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
+                               "\"pattern\":{\"Regex\":\"(?i:'s|'t)|k\"}}}";
 
 static void test_long_s_is_an_s_without_case(void **state)
 {
     (void)state;
     sonde_tokenizer *t = from_json(splitter);
-    check_pieces(t, "a'\xC5\xBF" "b", false, "<unk>|<unk>|<unk>");
+    check_pieces(t,
+                 "a'\xC5\xBF"
+                 "b",
+                 false, "<unk>|<unk>|<unk>");
     check_pieces(t, "a'Sb", false, "<unk>|<unk>|<unk>");
-    check_pieces(t, "a\xE2\x84\xAA" "b", false, "<unk>"); /* the Kelvin sign is no k here */
+    check_pieces(t,
+                 "a\xE2\x84\xAA"
+                 "b",
+                 false, "<unk>"); /* the Kelvin sign is no k here */
     sonde_tokenizer_destroy(&t);
 }
 
-/* ---- added tokens -------------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 static void test_literal_mode_silences_special_tokens_only(void **state)
 {
@@ -152,9 +166,11 @@ static void test_thousands_of_added_tokens_match_the_longest(void **state)
 {
     (void)state;
     sonde_string json = {0};
-    sonde_string_text(&json, "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"u\":1},\"merges\":[]},\"added_tokens\":[");
+    sonde_string_text(&json, "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"<\":0,\"u\":1},\"merges\":["
+                             "]},\"added_tokens\":[");
     for (int i = 0; i < 7000; i++)
-        sonde_string_format(&json, "%s{\"id\":%d,\"content\":\"<u%d>\",\"special\":true}", i ? "," : "", i + 2, i);
+        sonde_string_format(&json, "%s{\"id\":%d,\"content\":\"<u%d>\",\"special\":true}",
+                            i ? "," : "", i + 2, i);
     sonde_string_text(&json, ",{\"id\":7002,\"content\":\"<u1><u2>\"}]}");
     sonde_tokenizer *t = from_json(json.data);
     check_pieces(t, "<u6999><<u1><u2><u1><u", false, "<u6999>|<|<u1><u2>|<u1>|<|u");
@@ -162,7 +178,7 @@ static void test_thousands_of_added_tokens_match_the_longest(void **state)
     sonde_string_reset(&json);
 }
 
-/* ---- SentencePiece --------------------------------------------------------------------------------------------- */
+/* ---- SentencePiece --------------------------------------------------------------------------- */
 
 static void test_prepend_acts_on_every_stretch(void **state)
 {
@@ -182,7 +198,8 @@ static void test_the_dummy_prefix_has_no_bytes(void **state)
     sonde_tokens tokens = {0};
     sonde_error err = {0};
     sonde_encode_options options = {.bos = SONDE_BOS_NO};
-    assert_int_equal(sonde_tokenizer_encode(t, "\xC3\xA9 the", 6, &options, &tokens, &err), SONDE_OK);
+    assert_int_equal(sonde_tokenizer_encode(t, "\xC3\xA9 the", 6, &options, &tokens, &err),
+                     SONDE_OK);
     static const uint32_t starts[] = {0, 0, 2}, ends[] = {0, 2, 6};
     assert_int_equal(tokens.count, 3);
     assert_memory_equal(tokens.text_start, starts, sizeof starts);
@@ -219,12 +236,13 @@ static void test_a_text_without_spaces_costs_n_log_n(void **state)
     sonde_tokenizer_destroy(&t);
 }
 
-/* ---- byte-level -------------------------------------------------------------------------------------------------- */
+/* ---- byte-level ------------------------------------------------------------------------------ */
 
 static const char gaps[] =
     "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false},"
     "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"ignore_merges\":%s,"
-    "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3,\"\xC3\x83\":4,\"\xC2\xA9\":5},\"merges\":[\"a b\"]},"
+    "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"aba\":3,\"\xC3\x83\":4,\"\xC2\xA9\":5},\"merges\":[\"a "
+    "b\"]},"
     "\"added_tokens\":[{\"id\":6,\"content\":\"\xE4\xBD\xA0\",\"special\":true}]}";
 
 static sonde_tokenizer *with_gaps(const char *ignore_merges)
@@ -238,7 +256,10 @@ static void test_bytes_without_a_piece_vanish_before_merging(void **state)
 {
     (void)state;
     sonde_tokenizer *t = with_gaps("false");
-    check_pieces(t, "a\x04" "b", false, "ab");
+    check_pieces(t,
+                 "a\x04"
+                 "b",
+                 false, "ab");
     sonde_tokenizer_destroy(&t);
 }
 
@@ -254,7 +275,7 @@ static void test_ignore_merges_takes_a_whole_piece(void **state)
     sonde_tokenizer_destroy(&t);
 }
 
-/* ---- decoding ------------------------------------------------------------------------------------------------------ */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 static void test_bytes_join_before_bad_ones_are_replaced(void **state)
 {
@@ -262,7 +283,9 @@ static void test_bytes_join_before_bad_ones_are_replaced(void **state)
     sonde_tokenizer *t = with_gaps("false");
     check_decoded(t, 2, (const char *[]){"\xC3\x83", "\xC2\xA9"}, "\xC3\xA9");
     check_decoded(t, 3, (const char *[]){"\xC3\x83", "a", "\xC2\xA9"}, BAD "a" BAD);
-    check_decoded(t, 2, (const char *[]){"\xE4\xBD\xA0", "a"}, "\xE4\xBD\xA0" "a");
+    check_decoded(t, 2, (const char *[]){"\xE4\xBD\xA0", "a"},
+                  "\xE4\xBD\xA0"
+                  "a");
     sonde_tokenizer_destroy(&t);
 }
 
@@ -288,7 +311,26 @@ static void test_one_space_is_stripped_at_the_start_alone(void **state)
     sonde_tokenizer_destroy(&t);
 }
 
-/* ---- beginning of sequence ------------------------------------------------------------------------------------------ */
+/* Kimi's own code cuts a run of more than 25,000 characters, and every text after 400,000. */
+static void test_kimi_cuts_long_runs_first(void **state)
+{
+    (void)state;
+    sonde_tokenizer *t = text_case_open("tests/goldens/text/tiktoken");
+    sonde_tokens whole = {0}, part = {0};
+    sonde_error err = {0};
+    char *text = sonde_alloc_raw(25003, 1);
+    memset(text, 'a', 25003);
+    assert_int_equal(sonde_tokenizer_encode(t, text, 25003, NULL, &whole, &err), SONDE_OK);
+    assert_int_equal(sonde_tokenizer_encode(t, text, 25000, NULL, &part, &err), SONDE_OK);
+    assert_int_equal(whole.count, part.count + 2); /* aaaa ... aaaa, aa, a */
+    assert_memory_equal(whole.ids, part.ids, part.count * sizeof *part.ids);
+    sonde_free(text);
+    sonde_tokens_reset(&whole);
+    sonde_tokens_reset(&part);
+    sonde_tokenizer_destroy(&t);
+}
+
+/* ---- beginning of sequence ------------------------------------------------------------------- */
 
 static void test_add_bos_token_of_the_config_adds_none(void **state)
 {
@@ -325,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_bytes_join_before_bad_ones_are_replaced),
         cmocka_unit_test(test_a_bad_run_of_byte_tokens_is_bad_as_a_whole),
         cmocka_unit_test(test_one_space_is_stripped_at_the_start_alone),
+        cmocka_unit_test(test_kimi_cuts_long_runs_first),
         cmocka_unit_test(test_add_bos_token_of_the_config_adds_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /*
- * test_text_vocabulary.c - tokenizers from plain arrays, as GGUF files keep them, give the ids that the
- * same vocabulary gives as tokenizer.json. The arrays are made here from tokenizer.json files.
+ * test_text_vocabulary.c - tokenizers from plain arrays, as GGUF files keep them, give the ids that
+ * the same vocabulary gives as tokenizer.json. The arrays are made here from tokenizer.json files.
  */
 #include "support/golden.h"
 #include "support/text_case.h"
+#include "weights/container.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +30,8 @@ static json_t *read_json(const char *folder)
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     json_t *root = NULL;
     sonde_error err = {0};
-    if (sonde_json_load(path, 1u << 30, SONDE_BAD_TOKENIZER, &root, &err) != SONDE_OK) fail_msg("%s", err.message);
+    if (sonde_json_load(path, 1u << 30, SONDE_BAD_TOKENIZER, &root, &err) != SONDE_OK)
+        fail_msg("%s", err.message);
     return root;
 }
 
@@ -57,7 +59,8 @@ static void set_tokens(arrays *a, bool byte_level)
         const json_t *token = json_array_get(added, i);
         int64_t id = json_integer_value(json_object_get(token, "id"));
         int32_t type = json_is_true(json_object_get(token, "special")) ? CONTROL : USER;
-        if (a->types[id] != UNKNOWN) set_token(a, id, json_string_value(json_object_get(token, "content")), type);
+        if (a->types[id] != UNKNOWN)
+            set_token(a, id, json_string_value(json_object_get(token, "content")), type);
     }
 }
 
@@ -84,7 +87,8 @@ static void set_merges(arrays *a)
 }
 
 /* Arrays of a tokenizer.json; ids from `n_tokens` on are left out (0: none are). */
-static void make_arrays(arrays *a, const char *folder, const char *model, const char *pre, int64_t n_tokens)
+static void make_arrays(arrays *a, const char *folder, const char *model, const char *pre,
+                        int64_t n_tokens)
 {
     memset(a, 0, sizeof *a);
     sonde_tokenizer *t = text_case_open(folder);
@@ -144,8 +148,8 @@ static size_t underlines(const char *text)
     return text && text[3 * n] == '\0' ? n : 0;
 }
 
-/* Runs of underlines have the score -1e9 (they merge last), or are user-defined: then their score is 0
- * and GGUF has spaces in their place. */
+/* Runs of underlines have the score -1e9 (they merge last), or are user-defined: then their score
+ * is 0 and GGUF has spaces in their place. */
 static void score_like_sentencepiece(arrays *a, int64_t id)
 {
     static const char spaces[] = "                                                                ";
@@ -158,7 +162,8 @@ static void score_like_sentencepiece(arrays *a, int64_t id)
     a->token_bytes[id] = n;
 }
 
-static void check_published(const char *name, const char *model, const char *pre, int32_t space_prefix)
+static void check_published(const char *name, const char *model, const char *pre,
+                            int32_t space_prefix)
 {
     char path[512];
     arrays a;
@@ -177,11 +182,15 @@ static void check_published(const char *name, const char *model, const char *pre
 
 static void test_published_byte_level_vocabularies(void **state)
 {
-    static const char *const names[][2] = {{"llama-3.1", "llama-bpe"}, {"qwen3", "qwen2"}, {"smollm2", "smollm"},
-                                           {"gpt-oss", "gpt-4o"}, {"deepseek-v3", "deepseek-v3"}};
+    static const char *const names[][2] = {{"llama-3.1", "llama-bpe"},
+                                           {"qwen3", "qwen2"},
+                                           {"smollm2", "smollm"},
+                                           {"gpt-oss", "gpt-4o"},
+                                           {"deepseek-v3", "deepseek-v3"}};
     (void)state;
     if (!test_shared()) skip();
-    for (size_t i = 0; i < SONDE_COUNT(names); i++) check_published(names[i][0], "gpt2", names[i][1], -1);
+    for (size_t i = 0; i < SONDE_COUNT(names); i++)
+        check_published(names[i][0], "gpt2", names[i][1], -1);
 }
 
 static void test_published_scored_vocabularies(void **state)
@@ -192,6 +201,34 @@ static void test_published_scored_vocabularies(void **state)
     check_published("gemma-3", "llama", NULL, 0);
 }
 
+/* The tiny GGUF models of the shared goldens. Their qwen2 was trained without the NFC that every
+ * published tokenizer of that name has, and that the name therefore stands for. */
+static void check_gguf(const char *file, const char *model, bool nfc_only)
+{
+    char path[512];
+    sonde_gguf_parts parts;
+    sonde_tokenizer *t = NULL;
+    sonde_error err = {0};
+    snprintf(path, sizeof path, "%s/goldens/gguf/models/%s", test_shared(), file);
+    if (sonde_gguf_open(path, &parts, &err) != SONDE_OK ||
+        sonde_gguf_tokenizer(parts.files[0].gguf, &t, &err) != SONDE_OK)
+        fail_msg("%s", err.message);
+    snprintf(path, sizeof path, "%s/goldens/gguf/models/tokens.jsonl.gz", test_shared());
+    text_case_check_ids(t, path, model, nfc_only);
+    sonde_tokenizer_destroy(&t);
+    sonde_gguf_parts_reset(&parts);
+}
+
+static void test_tiny_gguf_models(void **state)
+{
+    (void)state;
+    if (!test_shared()) skip();
+    check_gguf("llama-f16.gguf", "llama", false);
+    check_gguf("qwen2-f16.gguf", "qwen2", true);
+    check_gguf("gpt2-f16.gguf", "gpt2", false);
+    check_gguf("gemma3-q8_0.gguf", "gemma3", false);
+}
+
 /* Ids of `text` by both tokenizers. */
 static void check_same(const sonde_tokenizer *a, const sonde_tokenizer *b, const char *text)
 {
@@ -199,16 +236,29 @@ static void check_same(const sonde_tokenizer *a, const sonde_tokenizer *b, const
     sonde_error err = {0};
     assert_int_equal(sonde_tokenizer_encode(a, text, strlen(text), NULL, &x, &err), SONDE_OK);
     assert_int_equal(sonde_tokenizer_encode(b, text, strlen(text), NULL, &y, &err), SONDE_OK);
-    bool same = x.count == y.count && (x.count == 0 || (memcmp(x.ids, y.ids, x.count * 4) == 0 &&
-                memcmp(x.text_start, y.text_start, x.count * 4) == 0 && memcmp(x.text_end, y.text_end, x.count * 4) == 0));
+    bool same = x.count == y.count &&
+                (x.count == 0 || (memcmp(x.ids, y.ids, x.count * 4) == 0 &&
+                                  memcmp(x.text_start, y.text_start, x.count * 4) == 0 &&
+                                  memcmp(x.text_end, y.text_end, x.count * 4) == 0));
     if (!same) fail_msg("'%s' has other ids or spans", text);
     sonde_tokens_reset(&x);
     sonde_tokens_reset(&y);
 }
 
-static const char *const samples[] = {
-    "", "a", " a", "the word", "  the  word", "aaaaaaaa", "a<s>b", "</s>the</s>", "\xE4\xBD\xA0\xE5\xA5\xBD",
-    "\xF0\x9F\x98\x80 caf\xC3\xA9", "<0x41>", "\n\n\n", "\xE2\x96\x81the", "a, the, word"};
+static const char *const samples[] = {"",
+                                      "a",
+                                      " a",
+                                      "the word",
+                                      "  the  word",
+                                      "aaaaaaaa",
+                                      "a<s>b",
+                                      "</s>the</s>",
+                                      "\xE4\xBD\xA0\xE5\xA5\xBD",
+                                      "\xF0\x9F\x98\x80 caf\xC3\xA9",
+                                      "<0x41>",
+                                      "\n\n\n",
+                                      "\xE2\x96\x81the",
+                                      "a, the, word"};
 
 /* The small tokenizer's last two ids are tokens that only a list can add: they stay out here. */
 static void test_scores_give_the_ids_of_a_list_of_merges(void **state)
@@ -252,13 +302,21 @@ static void test_user_defined_spaces_are_underlines(void **state)
     static const int32_t types[] = {UNKNOWN, NORMAL, NORMAL, USER, BYTE};
     static const float scores[] = {0, -1, -2, 0, 0};
     (void)state;
-    sonde_vocabulary v = {.model = "llama", .n_tokens = 5, .tokens = tokens, .token_bytes = bytes, .types = types,
-                          .scores = scores, .bos_id = -1, .eos_id = -1, .unknown_id = 0};
+    sonde_vocabulary v = {.model = "llama",
+                          .n_tokens = 5,
+                          .tokens = tokens,
+                          .token_bytes = bytes,
+                          .types = types,
+                          .scores = scores,
+                          .bos_id = -1,
+                          .eos_id = -1,
+                          .unknown_id = 0};
     sonde_tokenizer *t = NULL;
     sonde_tokens out = {0};
     sonde_error err = {0};
     assert_int_equal(sonde_tokenizer_create(&v, &t, &err), SONDE_OK);
-    assert_int_equal(sonde_tokenizer_encode(t, "a  a \xE2\x96\x81\xE2\x96\x81", 11, NULL, &out, &err), SONDE_OK);
+    assert_int_equal(
+        sonde_tokenizer_encode(t, "a  a \xE2\x96\x81\xE2\x96\x81", 11, NULL, &out, &err), SONDE_OK);
     static const uint32_t want[] = {2, 3, 2, 1, 3};
     assert_int_equal(out.count, 5);
     assert_memory_equal(out.ids, want, sizeof want);
@@ -274,8 +332,15 @@ static void test_types_are_not_guessed_from_names(void **state)
     static const int32_t types[] = {UNKNOWN, NORMAL, USER, NORMAL};
     static const float scores[4] = {0};
     (void)state;
-    sonde_vocabulary v = {.model = "llama", .n_tokens = 4, .tokens = tokens, .token_bytes = bytes, .types = types,
-                          .scores = scores, .bos_id = -1, .eos_id = -1, .unknown_id = 0};
+    sonde_vocabulary v = {.model = "llama",
+                          .n_tokens = 4,
+                          .tokens = tokens,
+                          .token_bytes = bytes,
+                          .types = types,
+                          .scores = scores,
+                          .bos_id = -1,
+                          .eos_id = -1,
+                          .unknown_id = 0};
     sonde_tokenizer *t = NULL;
     sonde_tokens out = {0};
     sonde_error err = {0};
@@ -304,8 +369,14 @@ static void test_what_is_not_known_is_refused(void **state)
                  {"llama", NULL, nan_score, "is not a number"}};
     (void)state;
     for (size_t i = 0; i < SONDE_COUNT(cases); i++) {
-        sonde_vocabulary v = {.model = cases[i].model, .pre = cases[i].pre, .n_tokens = 1, .tokens = tokens,
-                              .token_bytes = bytes, .scores = cases[i].scores, .bos_id = -1, .eos_id = -1,
+        sonde_vocabulary v = {.model = cases[i].model,
+                              .pre = cases[i].pre,
+                              .n_tokens = 1,
+                              .tokens = tokens,
+                              .token_bytes = bytes,
+                              .scores = cases[i].scores,
+                              .bos_id = -1,
+                              .eos_id = -1,
                               .unknown_id = -1};
         sonde_tokenizer *t = NULL;
         sonde_error err = {0};
@@ -319,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published_byte_level_vocabularies),
         cmocka_unit_test(test_published_scored_vocabularies),
+        cmocka_unit_test(test_tiny_gguf_models),
         cmocka_unit_test(test_scores_give_the_ids_of_a_list_of_merges),
         cmocka_unit_test(test_add_space_prefix_and_template_are_honoured),
         cmocka_unit_test(test_user_defined_spaces_are_underlines),
