@@ -55,7 +55,7 @@ static sonde_regex_result replace(const sonde_normalizer *stage, sonde_regex_wor
     sonde_chars out = {0};
     sonde_regex_cursor cursor = {0};
     size_t done = 0, start, end;
-    bool good = true;
+    bool good = sonde_chars_room(&out, chars->count);
     sonde_regex_result result;
     while ((result = sonde_regex_next(stage->regex, work, chars->data, chars->count, &cursor,
                                       &start, &end)) == SONDE_REGEX_FOUND &&

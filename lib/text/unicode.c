@@ -243,7 +243,8 @@ bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form)
     bool compat = form == SONDE_FORM_KD || form == SONDE_FORM_KC;
     if (is_plain(chars, compat ? 0xA0 : 0xC0)) return true;
     sonde_chars out = {0};
-    bool good = sonde_grow(&out.data, &out.capacity, chars->count, sizeof *out.data);
+    if (chars->count == 0) return true;
+    bool good = sonde_chars_room(&out, chars->count);
     for (size_t i = 0; i < chars->count && good; i++)
         good = decompose(&out, &chars->data[i], compat);
     good = good && reorder(&out);
@@ -260,7 +261,8 @@ bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form)
 bool sonde_chars_lower(sonde_chars *chars)
 {
     sonde_chars out = {0};
-    bool good = sonde_grow(&out.data, &out.capacity, chars->count, sizeof *out.data);
+    if (chars->count == 0) return true;
+    bool good = sonde_chars_room(&out, chars->count);
     for (size_t i = 0; i < chars->count && good; i++) {
         const sonde_char *c = &chars->data[i];
         const uint32_t *row = expansion(sonde_unicode_lower, sonde_unicode_n_lower, c->code_point);

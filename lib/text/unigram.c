@@ -14,11 +14,16 @@ typedef struct best {
     int64_t id;
 } best;
 
+typedef struct segment {
+    size_t end;
+    int64_t id; /* -1: unknown characters, to be looked up */
+} segment;
+
 struct sonde_unigram_scratch {
     best *best; /* [n + 1], by characters */
     size_t capacity;
-    size_t *ends; /* ends of the segments, last first */
-    size_t n_ends, end_capacity;
+    segment *segments; /* last first */
+    size_t n_segments, segment_capacity;
     sonde_string text;
 };
 
@@ -31,7 +36,7 @@ void sonde_unigram_scratch_destroy(sonde_unigram_scratch **scratch)
 {
     if (!*scratch) return;
     sonde_free((*scratch)->best);
-    sonde_free((*scratch)->ends);
+    sonde_free((*scratch)->segments);
     sonde_string_reset(&(*scratch)->text);
     sonde_free(*scratch);
     *scratch = NULL;
@@ -73,8 +78,8 @@ static sonde_status search(sonde_encoder *e, const sonde_char *chars, size_t n)
     return SONDE_OK;
 }
 
-/* The ids of a segment: its piece, or its byte tokens, or the unknown token. */
-static sonde_status push_segment(sonde_encoder *e, const sonde_char *chars, size_t n)
+/* The ids of unknown characters: a piece all the same, or byte tokens, or the unknown token. */
+static sonde_status push_unknown(sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     const sonde_model *m = &e->t->model;
     sonde_string *text = &e->unigram->text;
@@ -101,25 +106,37 @@ static sonde_status push_segment(sonde_encoder *e, const sonde_char *chars, size
     return SONDE_OK;
 }
 
-sonde_status sonde_unigram_encode(sonde_encoder *e, const sonde_char *chars, size_t n)
+/* The best path's segments, last first; unknown ones side by side are one. */
+static sonde_status collect(sonde_encoder *e, size_t n)
 {
     const sonde_model *m = &e->t->model;
     sonde_unigram_scratch *s = e->unigram;
-    SONDE_TRY(search(e, chars, n));
-    s->n_ends = 0;
     bool last_unknown = false;
+    s->n_segments = 0;
     for (size_t end = n; end > 0; end = (size_t)s->best[end].from) {
-        bool unknown = s->best[end].id == m->unknown && m->unknown >= 0;
+        bool unknown = s->best[end].id == m->unknown;
         bool fused = unknown && last_unknown && m->fuse_unknown;
         last_unknown = unknown;
         if (fused) continue;
-        if (!sonde_grow(&s->ends, &s->end_capacity, s->n_ends + 1, sizeof *s->ends))
-            return sonde_no_memory(e->err, "tokenizing", s->n_ends * sizeof *s->ends);
-        s->ends[s->n_ends++] = end;
+        if (!sonde_grow(&s->segments, &s->segment_capacity, s->n_segments + 1, sizeof *s->segments))
+            return sonde_no_memory(e->err, "tokenizing", s->n_segments * sizeof *s->segments);
+        s->segments[s->n_segments++] = (segment){end, unknown ? -1 : s->best[end].id};
     }
-    for (size_t begin = 0; s->n_ends > 0; begin = s->ends[s->n_ends]) {
-        s->n_ends--;
-        SONDE_TRY(push_segment(e, chars + begin, s->ends[s->n_ends] - begin));
+    return SONDE_OK;
+}
+
+sonde_status sonde_unigram_encode(sonde_encoder *e, const sonde_char *chars, size_t n)
+{
+    sonde_unigram_scratch *s = e->unigram;
+    SONDE_TRY(search(e, chars, n));
+    SONDE_TRY(collect(e, n));
+    for (size_t begin = 0; s->n_segments > 0;) {
+        segment next = s->segments[--s->n_segments];
+        if (next.id >= 0)
+            SONDE_TRY(sonde_tokens_push(e->out, (uint32_t)next.id, chars[begin].start,
+                                        chars[next.end - 1].end, e->err));
+        else SONDE_TRY(push_unknown(e, chars + begin, next.end - begin));
+        begin = next.end;
     }
     return SONDE_OK;
 }
