@@ -1,10 +1,48 @@
-/* Any bytes as a safetensors image: refused or described, and every described byte lies inside. */
-#include "weights/weights.h"
+/* Any bytes as a safetensors image: refused or described, and every described byte lies inside; then
+ * tensors in two parts are joined, and every matrix is decoded row by row. */
+#include "weights/config.h"
+#include "weights/container.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define MOST_COLUMNS 4096
+
+static void decode(const sonde_tensor *t)
+{
+    static float row[MOST_COLUMNS];
+    int64_t block = sonde_dtype_block_elements(t->dtype);
+    if (!sonde_dtype_decodes(t->dtype) || t->n_dims < 2 || t->n_dims > 3) return;
+    int64_t n = t->n_dims == 3 ? t->shape[0] : 1, rows = t->shape[t->n_dims - 2];
+    int64_t columns = t->shape[t->n_dims - 1];
+    if (columns == 0 || columns > MOST_COLUMNS || columns % block != 0) return;
+    for (int64_t i = 0; i < n; i++) {
+        sonde_matrix_source source;
+        sonde_tensor_matrix(t, i, &source);
+        source.rows = rows;
+        source.cols = columns;
+        for (int64_t r = 0; r < rows; r++) sonde_matrix_row(&source, r, row);
+    }
+}
+
+static void join(const sonde_safetensors *st)
+{
+    sonde_error err = {0};
+    sonde_config *config;
+    sonde_joined joined;
+    json_t *root = json_pack("{s:{s:s, s:[i, i]}}", "quantization_config", "quant_method", "fp8",
+                             "weight_block_size", 5, 12);
+    int64_t n = sonde_safetensors_count(st);
+    if (sonde_config_create(root, "fuzz", &config, &err) != SONDE_OK) return;
+    sonde_status status =
+        sonde_tensors_join(config, n > 0 ? sonde_safetensors_at(st, 0) : NULL, n, &joined, &err);
+    if (status != SONDE_OK && err.message[0] == '\0') abort();
+    for (int64_t i = 0; status == SONDE_OK && i < joined.count; i++) decode(&joined.tensors[i]);
+    sonde_joined_reset(&joined);
+    sonde_config_destroy(&config);
+}
 
 static uint64_t parse(const uint8_t *data, size_t size)
 {
@@ -22,6 +60,7 @@ static uint64_t parse(const uint8_t *data, size_t size)
         for (size_t k = 0; k < tensor->bytes; k++) sum += bytes[k];
         sum += strlen(tensor->name);
     }
+    join(st);
     sonde_safetensors_close(&st);
     return sum;
 }
