@@ -16,27 +16,13 @@
 #include <string.h>
 
 const sonde_weight_name llama_weights[] = {
-    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", 0},
-    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},
-    {SONDE_ROLE_ATTN_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", 0},
-    {SONDE_ROLE_ATTN_K, "model.layers.%d.self_attn.k_proj.weight", 0},
-    {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},
-    {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},
-    {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},
-    {SONDE_ROLE_ATTN_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", 0},
-    {SONDE_ROLE_ATTN_K_NORM, "model.layers.%d.self_attn.k_norm.weight", 0},
-    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
-    {SONDE_ROLE_MLP_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
+    LLAMA_NAMES_BUT_MLP
     {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
     {SONDE_ROLE_MLP_GATE_BIAS, "model.layers.%d.mlp.gate_proj.bias", 0},
     {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
     {SONDE_ROLE_MLP_UP_BIAS, "model.layers.%d.mlp.up_proj.bias", 0},
     {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
     {SONDE_ROLE_MLP_DOWN_BIAS, "model.layers.%d.mlp.down_proj.bias", 0},
-    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},
-    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
@@ -197,12 +183,16 @@ static sonde_buf gated_mlp(sonde_recipe *r, const llama_model *m, int64_t layer,
     return out;
 }
 
+sonde_buf llama_attn_norm(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x)
+{
+    return rms(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
+}
+
 sonde_buf llama_attend(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
                        int64_t window)
 {
     sonde_hook(r, layer, "resid_pre", x, 0);
-    sonde_buf n = rms(r, m, layer, x, SONDE_ROLE_ATTN_NORM, "attn_norm", "attn_norm.scale");
-    x = sonde_add(r, x, attention(r, m, layer, n, window));
+    x = sonde_add(r, x, attention(r, m, layer, llama_attn_norm(r, m, layer, x), window));
     sonde_hook(r, layer, "resid_mid", x, 0);
     return x;
 }
