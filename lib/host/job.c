@@ -52,7 +52,8 @@ static sonde_status bound_weights(const sonde_job *job, sonde_model_options *opt
     sonde_status status = measure_run(job, options, &run, err);
     sonde_log_mute(false);
     if (status != SONDE_OK) return status;
-    options->memory = memory - SONDE_MIN(run, memory - 1);
+    uint64_t left = memory - SONDE_MIN(run, memory - 1);
+    options->memory = left - left / 64; /* blocks of memory take a little more than their contents */
     if (run < memory) return SONDE_OK;
     return sonde_fail(err, SONDE_TOO_BIG, "%s: the run needs about %s of memory beside its weights, "
                       "--memory allows %s; a smaller --batch-tokens, --batch or --workers needs less",
