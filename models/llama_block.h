@@ -14,25 +14,35 @@ typedef enum llama_qk_norm {
     LLAMA_QK_WHOLE,   /* over the whole projected vector */
 } llama_qk_norm;
 
+#define LLAMA_NO_ROPE (-1)
+
+/* Zeros are Llama's own. */
 typedef struct llama_model {
     sonde_dims dims;
     double eps;
     sonde_act act;
-    int32_t rope;                     /* table */
+    int32_t rope; /* table, or LLAMA_NO_ROPE; may change from layer to layer */
     bool qkv_bias, out_bias, mlp_bias; /* projections that have a bias */
     bool tied;
     llama_qk_norm qk_norm;
     double clip; /* q and k (normed) and v are clamped to [-clip, clip]; 0: not */
     bool sinks;  /* a logit a head that takes part in the softmax */
+    bool bare_inputs; /* attention and MLP read the residual itself, without a norm */
+    bool post_norms;  /* what attention and MLP make is normed before it is added */
+    double score_scale, score_cap;              /* 0: d^-1/2, no cap */
+    double embed_scale, branch_scale;           /* of the embedding, of what is added; 0: 1 */
+    double logit_scale, logit_cap;              /* 0: 1, no cap */
 } llama_model;
 
 /* What a family assumes where config.json is silent. */
 typedef struct llama_defaults {
+    int64_t layers, hidden, heads, ffn, vocab; /* 0: the key must be there */
     int64_t kv_heads; /* 0: as many as query heads */
     int64_t head_dim; /* 0: hidden size / heads */
     int64_t max_positions;
     double eps, theta;
     bool tied;
+    const char *act_key, *act; /* NULL: "hidden_act", "silu" */
 } llama_defaults;
 
 /* Reads what these families have in common; dims, eps, act and tied are filled. The second also makes

@@ -4,7 +4,7 @@
  * A sonde_config is a JSON object with Hugging Face's key names. For a folder it is config.json
  * (the keys of `text_config` laid over the rest); for a GGUF file it is made from the metadata
  * (`A.embedding_length` becomes "hidden_size", ...). What a file does not state is absent, not
- * guessed; null counts as absent. Old and new spellings are folded into one, for both:
+ * guessed; null counts as absent (but see sonde_is_null). Old and new spellings are folded into one, for both:
  *   n_embd (n_embed, d_model), n_layer (n_layers), n_head (n_heads), n_positions (max_seq_len),
  *     n_inner -> hidden_size, num_hidden_layers, num_attention_heads, max_position_embeddings,
  *     intermediate_size

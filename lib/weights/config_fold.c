@@ -32,6 +32,13 @@ static void drop_nulls(json_t *object)
     }
 }
 
+/* Nulls of the root stay, for families where null is not what absence means. */
+static json_t *get(const json_t *root, const char *key)
+{
+    json_t *value = json_object_get(root, key);
+    return json_is_null(value) ? NULL : value;
+}
+
 static sonde_status expect_object(const json_t *value, const char *key, const char *source,
                                   sonde_error *err)
 {
@@ -39,13 +46,24 @@ static sonde_status expect_object(const json_t *value, const char *key, const ch
     return sonde_fail(err, SONDE_BAD_MODEL, "%s: expected \"%s\" to be an object", source, key);
 }
 
+/* A null of the text model says nothing where the wrapper says something. */
+static void drop_nulls_under(json_t *object, const json_t *outer)
+{
+    void *next;
+    for (void *at = json_object_iter(object); at; at = next) {
+        const char *key = json_object_iter_key(at);
+        next = json_object_iter_next(object, at);
+        if (json_is_null(json_object_iter_value(at)) && get(outer, key)) json_object_del(object, key);
+    }
+}
+
 static sonde_status lay_text_config(json_t *root, const char *source, sonde_error *err)
 {
-    json_t *text = json_object_get(root, "text_config");
+    json_t *text = get(root, "text_config");
     SONDE_TRY(expect_object(text, "text_config", source, err));
     if (!text) return SONDE_OK;
-    drop_nulls(text);
     json_object_del(text, "text_config");
+    drop_nulls_under(text, root);
     json_incref(text);
     json_object_del(root, "text_config");
     int failed = json_object_update(root, text);
@@ -57,9 +75,9 @@ static sonde_status lay_text_config(json_t *root, const char *source, sonde_erro
 static sonde_status rename_key(json_t *root, const char *old, const char *now, const char *source,
                                sonde_error *err)
 {
-    json_t *value = json_object_get(root, old), *other = json_object_get(root, now);
+    json_t *value = json_object_get(root, old), *other = get(root, now);
     if (!value) return SONDE_OK;
-    if (other && !json_equal(value, other))
+    if (other && !json_is_null(value) && !json_equal(value, other))
         return sonde_fail(err, SONDE_BAD_MODEL, "%s: \"%s\" and \"%s\" disagree", source, old, now);
     if (!other && json_object_set(root, now, value) != 0) return sonde_no_memory(err, source, 0);
     json_object_del(root, old);
@@ -94,7 +112,7 @@ static sonde_status take_outer_keys(json_t *root, json_t *rope, const char *sour
                                     sonde_error *err)
 {
     for (size_t i = 0; i < SONDE_COUNT(rope_keys); i++) {
-        json_t *outer = json_object_get(root, rope_keys[i]);
+        json_t *outer = get(root, rope_keys[i]);
         if (!outer) continue;
         SONDE_TRY(expect_number(outer, rope_keys[i], source, err));
         if (!json_object_get(rope, rope_keys[i]) && json_object_set(rope, rope_keys[i], outer) != 0)
@@ -115,7 +133,7 @@ static bool has_sections(json_t *rope)
  * full ones. Gives {"full_attention": rope, "sliding_attention": {...}}; takes over `rope`. */
 static json_t *split_sections(json_t *root, json_t *rope)
 {
-    json_t *local = json_object_get(root, "rope_local_base_freq");
+    json_t *local = get(root, "rope_local_base_freq");
     if (!local) return rope;
     json_t *both = json_pack("{s:o, s:{s:s, s:O}}", "full_attention", rope, "sliding_attention",
                              "rope_type", "default", "rope_theta", local);
@@ -136,18 +154,18 @@ static sonde_status tidy_sections(json_t *rope, const char *source, sonde_error 
 static bool mentions_rope(json_t *root)
 {
     for (size_t i = 0; i < SONDE_COUNT(rope_keys); i++)
-        if (json_object_get(root, rope_keys[i])) return true;
-    return json_object_get(root, "rope_local_base_freq") != NULL;
+        if (get(root, rope_keys[i])) return true;
+    return get(root, "rope_local_base_freq") != NULL;
 }
 
 static sonde_status fold_rope(json_t *root, const char *source, sonde_error *err)
 {
-    json_t *now = json_object_get(root, "rope_parameters");
-    json_t *old = json_object_get(root, "rope_scaling");
+    json_t *now = get(root, "rope_parameters");
+    json_t *old = get(root, "rope_scaling");
     SONDE_TRY(expect_object(now, "rope_parameters", source, err));
     SONDE_TRY(expect_object(old, "rope_scaling", source, err));
     if (!now && !old && !mentions_rope(root)) return SONDE_OK;
-    json_t *local = json_object_get(root, "rope_local_base_freq");
+    json_t *local = get(root, "rope_local_base_freq");
     if (local) SONDE_TRY(expect_number(local, "rope_local_base_freq", source, err));
     json_t *rope = now ? now : old;
     rope = rope ? json_deep_copy(rope) : json_object();
@@ -173,11 +191,10 @@ sonde_status sonde_config_normalise(json_t *root, const char *source, sonde_erro
 {
     if (!json_is_object(root))
         return sonde_fail(err, SONDE_BAD_MODEL, "%s: expected a JSON object", source);
-    drop_nulls(root);
     SONDE_TRY(lay_text_config(root, source, err));
     for (size_t i = 0; i < SONDE_COUNT(aliases); i++)
         SONDE_TRY(rename_key(root, aliases[i].old, aliases[i].now, source, err));
-    if (json_object_get(root, "dtype")) json_object_del(root, "torch_dtype");
+    if (get(root, "dtype")) json_object_del(root, "torch_dtype");
     SONDE_TRY(rename_key(root, "torch_dtype", "dtype", source, err));
     return fold_rope(root, source, err);
 }

@@ -78,6 +78,7 @@ static const struct {
     {"mpt", "learned_pos_emb", "there are none where there is ALiBi"},
     {"gpt_oss", "hidden_act", "its activation is of its own kind"},
     {"gemma", "hidden_act", "Hugging Face always uses tanh-GELU"},
+    {"phi3", "rope_scaling.short_factor", "the prompt is longer than the original length"},
 };
 
 static bool is_excused(const char *type, const char *key)

@@ -39,10 +39,10 @@ static void test_create_folds_spellings(void **state)
         const char *given, *expected;
     } cases[] = {
         {"{}", "{}"},
-        {"{\"a\":null,\"b\":1}", "{\"b\":1}"},
+        {"{\"a\":null,\"b\":1}", "{\"a\":null,\"b\":1}"},
         {"{\"n_embd\":48,\"n_layer\":2,\"n_head\":4,\"n_positions\":80,\"n_inner\":null}",
-         "{\"hidden_size\":48,\"max_position_embeddings\":80,\"num_attention_heads\":4,"
-         "\"num_hidden_layers\":2}"},
+         "{\"hidden_size\":48,\"intermediate_size\":null,\"max_position_embeddings\":80,"
+         "\"num_attention_heads\":4,\"num_hidden_layers\":2}"},
         {"{\"n_embd\":48,\"hidden_size\":48}", "{\"hidden_size\":48}"},
         {"{\"n_inner\":70}", "{\"intermediate_size\":70}"},
         {"{\"torch_dtype\":\"float16\"}", "{\"dtype\":\"float16\"}"},
@@ -50,7 +50,7 @@ static void test_create_folds_spellings(void **state)
         {"{\"num_experts\":6}", "{\"num_local_experts\":6}"},
         {"{\"model_type\":\"gemma3\",\"x\":1,\"text_config\":{\"model_type\":\"gemma3_text\","
          "\"y\":2,\"z\":null}}",
-         "{\"model_type\":\"gemma3_text\",\"x\":1,\"y\":2}"},
+         "{\"model_type\":\"gemma3_text\",\"x\":1,\"y\":2,\"z\":null}"},
         /* rope: old spelling, none, new spelling */
         {"{\"rope_theta\":1e4}",
          "{\"rope_parameters\":{\"rope_theta\":10000.0,\"rope_type\":\"default\"}}"},

@@ -1,0 +1,90 @@
+/*
+ * olmo2.c - OLMo team 2024, "2 OLMo 2 Furious"; OLMo 3.
+ *
+ *   q, k, v = x W                      of the residual itself: no norm before attention or MLP
+ *   q, k = rms(q) w, rms(k) w          over the whole projected vector, before rope
+ *   x = x + rms(softmax(q k d^-1/2) v Wo) w         post_attention_layernorm
+ *   x = x + rms((silu(x Wg) * x Wu) Wd) w           post_feedforward_layernorm
+ *
+ * OLMo 3: three of four layers slide, or those that `layer_types` names; rope scaling is for the full
+ * layers only.
+ */
+#include "llama_block.h"
+
+static const sonde_weight_name weights[] = {
+    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
+    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},
+    {SONDE_ROLE_ATTN_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", 0},
+    {SONDE_ROLE_ATTN_K, "model.layers.%d.self_attn.k_proj.weight", 0},
+    {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},
+    {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},
+    {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},
+    {SONDE_ROLE_ATTN_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", 0},
+    {SONDE_ROLE_ATTN_K_NORM, "model.layers.%d.self_attn.k_norm.weight", 0},
+    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
+    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
+    {SONDE_ROLE_ATTN_POST_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
+    {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
+    {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
+    {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
+    {SONDE_ROLE_MLP_POST_NORM, "model.layers.%d.post_feedforward_layernorm.weight", 0},
+    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},
+    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
+    {SONDE_ROLE_NONE, NULL, 0},
+};
+
+static void read_model(sonde_recipe *r, llama_model *m)
+{
+    static const llama_defaults defaults = {.max_positions = 2048, .eps = 1e-5, .theta = 10000.0};
+    m->qk_norm = LLAMA_QK_WHOLE;
+    m->bare_inputs = m->post_norms = true;
+    llama_read_dims(r, m, &defaults);
+    llama_absent(r, m);
+    m->qkv_bias = m->out_bias = sonde_get_bool(r, "attention_bias", false);
+}
+
+static sonde_status describe(sonde_recipe *r, sonde_error *err)
+{
+    llama_model m = {0};
+    read_model(r, &m);
+    sonde_rope_spec rope = sonde_get_rope(r, NULL, m.dims.head_dim, 10000.0);
+    m.rope = sonde_rope_table(r, &rope);
+    sonde_buf x = llama_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = llama_block(r, &m, layer, x, 0);
+    llama_end(r, &m, x);
+    return sonde_recipe_status(r, err);
+}
+
+static sonde_status describe_third(sonde_recipe *r, sonde_error *err)
+{
+    llama_model m = {0};
+    read_model(r, &m);
+    int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    sonde_rope_spec rope = sonde_get_rope(r, NULL, m.dims.head_dim, 10000.0), local = rope;
+    local.type = SONDE_ROPE_DEFAULT;
+    local.attention_scaling = 1.0;
+    int32_t full_table = sonde_rope_table(r, &rope), local_table = sonde_rope_table(r, &local);
+    sonde_buf x = llama_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {
+        int64_t reach = llama_window(r, layer, (layer + 1) % 4 != 0, window);
+        m.rope = reach ? local_table : full_table;
+        x = llama_block(r, &m, layer, x, reach);
+    }
+    llama_end(r, &m, x);
+    return sonde_recipe_status(r, err);
+}
+
+static const char *const second[] = {"olmo2", NULL};
+static const char *const third[] = {"olmo3", NULL};
+static const char *const archs[] = {"olmo2", NULL};
+
+const sonde_family sonde_family_olmo2 = {
+    .name = "olmo2", .title = "OLMo 2", .model_types = second, .gguf_archs = archs,
+    .weights = weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+};
+
+/* Its GGUF files are of architecture olmo2 with a window; lib/weights names them. */
+const sonde_family sonde_family_olmo3 = {
+    .name = "olmo3", .title = "OLMo 3", .model_types = third, .weights = weights,
+    .ignored_weights = llama_ignored_weights, .describe = describe_third,
+};
