@@ -49,6 +49,8 @@ static const struct {
     {"qwen3", "sliding_window", "use_sliding_window is false"},
     {"qwen3", "use_sliding_window", "layer_types counts"},
     {"qwen3_moe", "sliding_window", "use_sliding_window is false"},
+    {"qwen3_moe", "use_sliding_window", "true: no layer is past max_window_layers"},
+    {"qwen3_moe", "mlp_only_layers", "an empty list becomes [0], and block 0 of that golden is dense anyway"},
     {"smollm3", "sliding_window", "layer_types counts"},
     {"smollm3", "use_sliding_window", "layer_types counts"},
     {"smollm3", "no_rope_layer_interval", "no_rope_layers counts"},
