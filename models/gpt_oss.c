@@ -74,6 +74,8 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
                                             .eps = 1e-5, .theta = 150000.0};
     llama_model m = {.sinks = true};
     moe_model moe = {0};
+    static const char *const neutral[] = {"initial_context_length", NULL};
+    sonde_ignore_keys(r, neutral);
     llama_read_dims(r, &m, &defaults);
     llama_absent(r, &m);
     read_rope(r, &m);

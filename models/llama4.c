@@ -166,6 +166,8 @@ static void read_rope(sonde_recipe *r, llama4_model *m)
 
 static void read_model(sonde_recipe *r, llama4_model *m)
 {
+    static const char *const neutral[] = {"for_llm_compressor", "cache_implementation", NULL};
+    sonde_ignore_keys(r, neutral);
     static const llama_defaults defaults = {.kv_heads = 8, .head_dim = 128, .max_positions = 131072,
                                             .eps = 1e-5, .theta = 500000.0};
     llama_read_dims(r, &m->base, &defaults);
@@ -179,7 +181,8 @@ static void read_model(sonde_recipe *r, llama4_model *m)
     m->moe.width = m->base.dims.ffn;
     m->moe.act = m->base.act;
     m->base.dims.ffn = sonde_get_int(r, "intermediate_size_mlp", 16384, 1, 1 << 24);
-    m->chunk = sonde_get_int(r, "attention_chunk_size", 0, 1, INT32_MAX);
+    m->chunk = sonde_get_int(r, "attention_chunk_size", 8192, 1, INT32_MAX);
+    if (sonde_is_null(r, "attention_chunk_size")) m->chunk = 0;
     m->qk_norm = sonde_get_bool(r, "use_qk_norm", true);
     m->temperature = sonde_get_bool(r, "attn_temperature_tuning", true);
     m->floor_scale = sonde_get_float(r, "floor_scale", 8192.0);

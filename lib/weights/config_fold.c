@@ -15,6 +15,7 @@ static const struct {
     {"n_heads", "num_attention_heads"}, {"max_seq_len", "max_position_embeddings"},
     {"n_embed", "hidden_size"},         {"n_inner", "intermediate_size"},
     {"num_experts", "num_local_experts"}, {"n_routed_experts", "num_local_experts"},
+    {"experts_per_token", "num_experts_per_tok"},
     {"rotary_emb_base", "rope_theta"},  {"rotary_pct", "partial_rotary_factor"},
 };
 
@@ -187,6 +188,15 @@ static sonde_status fold_rope(json_t *root, const char *source, sonde_error *err
     return SONDE_OK;
 }
 
+/* Early files of Llama 4 switch its temperature on by a number. */
+static sonde_status make_boolean(json_t *root, const char *key, sonde_error *err)
+{
+    const json_t *value = json_object_get(root, key);
+    if (!json_is_integer(value)) return SONDE_OK;
+    json_t *flag = json_boolean(json_integer_value(value) != 0);
+    return json_object_set_new(root, key, flag) == 0 ? SONDE_OK : sonde_no_memory(err, key, 0);
+}
+
 sonde_status sonde_config_normalise(json_t *root, const char *source, sonde_error *err)
 {
     if (!json_is_object(root))
@@ -196,5 +206,6 @@ sonde_status sonde_config_normalise(json_t *root, const char *source, sonde_erro
         SONDE_TRY(rename_key(root, aliases[i].old, aliases[i].now, source, err));
     if (get(root, "dtype")) json_object_del(root, "torch_dtype");
     SONDE_TRY(rename_key(root, "torch_dtype", "dtype", source, err));
+    SONDE_TRY(make_boolean(root, "attn_temperature_tuning", err));
     return fold_rope(root, source, err);
 }

@@ -22,7 +22,7 @@ GPT2 = dict(base="transformer", layers="h", embed="wte", pos="wpe", final="ln_f"
             norms=("ln_1", "ln_2"), attn="attn", out="c_proj", down="c_proj", fused="c_attn")
 
 
-RECORDERS = {}  # by model_type; filled by hf_alibi_points and hf_latent_points
+RECORDERS = {}  # by model_type; filled by hf_alibi_points, hf_expert_points, hf_latent_points
 
 
 def load(folder, attention="eager"):
@@ -88,7 +88,7 @@ class Recorder:
             if isinstance(m, torch.nn.LayerNorm):
                 square = x.var(-1, unbiased=False, keepdim=True) + m.eps
             else:
-                square = x.pow(2).mean(-1, keepdim=True) + m.variance_epsilon
+                square = x.pow(2).mean(-1, keepdim=True) + getattr(m, "variance_epsilon", getattr(m, "eps", 0))
             self._put(name, output)
             self._put(name + ".scale", square.sqrt())
         self._on(module.register_forward_hook(hook))

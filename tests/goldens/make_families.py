@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "golden"))
 import hf_alibi_points  # noqa: E402, F401
+import hf_expert_points  # noqa: E402, F401
 import hf_latent_points  # noqa: E402, F401
 import hf_points  # noqa: E402
 import pack_goldens  # noqa: E402
@@ -56,7 +57,16 @@ DEEPSEEK = dict(vocab_size=61, hidden_size=28, intermediate_size=34, moe_interme
                 rms_norm_eps=1e-3, bos_token_id=1, eos_token_id=2)
 
 
-SHORT_FAMILIES = ("BloomConfig", "MptConfig", "FalconConfig", "DeepseekV2Config", "DeepseekV3Config")
+EXPERTS = dict(LLAMA, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+               intermediate_size=14)
+GPT_OSS = dict(EXPERTS, num_experts_per_tok=3, sliding_window=7, swiglu_limit=1.4, rope_theta=150.0,
+               attention_bias=True)
+LLAMA4 = dict(LLAMA, num_hidden_layers=4, num_local_experts=4, num_experts_per_tok=2,
+              intermediate_size=12, intermediate_size_mlp=22, interleave_moe_layer_step=2,
+              no_rope_layers=[1, 0, 1, 0], attention_chunk_size=8, floor_scale=4, attn_scale=0.3)
+
+SHORT_FAMILIES = ("BloomConfig", "MptConfig", "FalconConfig", "DeepseekV2Config", "DeepseekV3Config",
+                  "MixtralConfig", "Qwen3MoeConfig", "OlmoeConfig", "GptOssConfig", "Llama4TextConfig")
 
 
 def scaled(rope_type, **more):
@@ -102,6 +112,17 @@ FAMILIES = {
     "kimi_k2": ("DeepseekV3Config", DEEPSEEK | dict(
         norm_topk_prob=True, n_group=1, topk_group=1, n_shared_experts=1)
         | yarn(mscale=1.0, mscale_all_dim=1.0, beta_fast=1.0)),
+    "mixtral": ("MixtralConfig", EXPERTS | dict(sliding_window=6)),
+    "qwen3_moe": ("Qwen3MoeConfig", {k: v for k, v in EXPERTS.items() if k != "num_local_experts"}
+                  | dict(num_experts=5, intermediate_size=30, moe_intermediate_size=12,
+                         mlp_only_layers=[0], norm_topk_prob=True, use_sliding_window=True,
+                         sliding_window=6, attention_bias=True)),
+    "olmoe": ("OlmoeConfig", {k: v for k, v in EXPERTS.items() if k != "head_dim"}
+              | dict(num_experts=5, clip_qkv=0.9, hidden_size=32)),
+    "gpt_oss": ("GptOssConfig", GPT_OSS | scaled(
+        "yarn", factor=4.0, beta_fast=2.0, beta_slow=1.0, truncate=False,
+        original_max_position_embeddings=CONTEXT)),
+    "llama4": ("Llama4TextConfig", LLAMA4),
 }
 
 
@@ -120,7 +141,7 @@ def draw_weights(model, generator):
         noise = torch.randn(p.shape, generator=generator)
         if p.dim() == 1:
             p.copy_(0.25 * noise + (1.0 if name.endswith("weight") else 0.0))
-        elif ".gate.weight" in name:  # a router, whose choices are to be clear
+        elif ".gate.weight" in name or ".router.weight" in name:  # a router, whose choices are to be clear
             p.copy_(2.0 * noise / p.shape[1] ** 0.5)
         elif "embed" in name or ".wte" in name or ".wpe" in name:
             p.copy_((0.4 if ".wpe" in name else embed) * noise)
@@ -140,17 +161,20 @@ def prompts_for(model, names, lengths, generator):
     sys.exit(f"no prompts with a margin above {MARGIN} found")
 
 
-def visible_of(config, lengths):
+def visible_of(config, lengths, layer):
     """Of every row of the prompts: its first visible key, and the ends of its scores in flat values."""
-    window = getattr(config, "sliding_window", None) or max(lengths)
+    kinds = getattr(config, "layer_types", None)
+    kind = kinds[layer] if kinds else "sliding_attention"
+    window = kind == "sliding_attention" and getattr(config, "sliding_window", None)
     position = np.concatenate([np.arange(n) for n in lengths])
-    first = np.maximum(position - window + 1, 0)
+    first = np.maximum(position - (window or max(lengths)) + 1, 0)
+    if kind == "chunked_attention":
+        first = position - position % config.attention_chunk_size
     sizes = config.num_attention_heads * (position - first + 1)
     return first.astype(np.int32), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def write(path, config, prompts, generated, points, points_decode, floors):
-    first, offsets = visible_of(config, [len(p) for p in prompts])
     with open(path, "wb") as out:
         out.write(b"SGLD1\n")
         for i, tokens in enumerate(prompts):
@@ -159,6 +183,7 @@ def write(path, config, prompts, generated, points, points_decode, floors):
             if not name.endswith(".scale"):
                 pack_goldens.entry(out, f"points/{name}", values, floors[name])
         for name in (n for n in points if n.endswith((".scores", ".pattern"))):
+            first, offsets = visible_of(config, [len(p) for p in prompts], int(name.split(".")[1]))
             assert len(points[name]) == offsets[-1], name
             pack_goldens.entry(out, f"offsets/{name}", offsets, 0.0)
             pack_goldens.entry(out, f"visible/{name}", first, 0.0)

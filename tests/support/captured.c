@@ -148,10 +148,12 @@ static sonde_status keep_done(void *context, void *user, sonde_finish finish, so
 
 /* ---- a run ------------------------------------------------------------------------------------------ */
 
-static bool captured_init(captured *c, int64_t n_points)
+static bool captured_init(captured *c, const sonde_model *model)
 {
+    sonde_model_info info;
+    sonde_model_info_get(model, &info);
     memset(c, 0, sizeof *c);
-    c->n_points = n_points;
+    c->n_points = sonde_model_point_count(model);
     uint32_t random = 12345;
     for (int64_t i = 0; i < CASE_SEQUENCES; i++) {
         kept_sequence *s = &c->sequences[i];
@@ -160,10 +162,10 @@ static bool captured_init(captured *c, int64_t n_points)
         s->n_prompt = lengths[i];
         for (int64_t t = 0; t < s->n_prompt; t++) {
             random = random * 1664525u + 1013904223u;
-            s->prompt[t] = (random >> 8) % 211u; /* all golden models have 211 ids */
+            s->prompt[t] = (random >> 8) % (uint32_t)info.vocab;
         }
         for (int64_t t = 0; t < CASE_POSITIONS; t++) s->logprobs[t] = NAN;
-        s->points = sonde_alloc((size_t)n_points, sizeof *s->points);
+        s->points = sonde_alloc((size_t)c->n_points, sizeof *s->points);
         if (!s->points) return false;
     }
     return true;
@@ -172,7 +174,7 @@ static bool captured_init(captured *c, int64_t n_points)
 sonde_status captured_run(const sonde_model *model, const run_case *how, captured *c,
                           sonde_error *err)
 {
-    if (!captured_init(c, sonde_model_point_count(model)))
+    if (!captured_init(c, model))
         return sonde_no_memory(err, "a kept run", sizeof *c);
     sonde_plan *plan = case_plan(model, how, err);
     if (!plan) return err->status;

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-static const char *const families[] = {"llama", "gpt2", "qwen2_sliding"};
+static const char *const families[] = {"llama", "gpt2", "qwen2_sliding", "gpt_oss", "llama4"};
 
 /* One sequence at a time, all rows in one chunk, nothing left out, nothing joined. */
 static const run_case plainest = {
@@ -44,7 +44,7 @@ static const run_case mapped = {.name = "weights left in the file", .threads = 2
 static const char *const single_points[] = {
     "embed", "resid_pre", "resid_post", "resid_mid", "attn_norm", "attn.q_rot", "attn.k", "attn.v",
     "attn.scores", "attn.pattern", "attn.z", "attn.out", "mlp.pre", "mlp.post", "mlp.out",
-    "mlp_norm.scale", "final_norm", "logits"};
+    "mlp_norm.scale", "final_norm", "logits", "moe.expert_ids", "moe.expert_weights", "moe.post"};
 
 static int compare(const sonde_model *model, const captured *want, const run_case *how)
 {
