@@ -351,15 +351,17 @@ def rope_lost(config, rope, theta=None):
 
 def window_lost(config, rope):
     lost = rope_lost(config, rope)
-    if config["model_type"] == "mistral" and config.get("sliding_window", 4096):
-        lost["sliding_window"] = config.get("sliding_window", 4096)
+    assumed = {"mistral": 4096, "mixtral": None}
+    window = config.get("sliding_window", assumed.get(config["model_type"]))
+    if config["model_type"] in assumed and window:
+        lost["sliding_window"] = window
     return lost
 
 
 def qwen2_lost(config, rope):
     keys = ("sliding_window", "max_window_layers", "use_sliding_window")
     slides = config.get("use_sliding_window")
-    return dict(rope_lost(config, rope), **({k: config[k] for k in keys} if slides else {}))
+    return dict(rope_lost(config, rope), **({k: config[k] for k in keys if k in config} if slides else {}))
 
 
 def gemma_scale_lost(config, rope):

@@ -51,6 +51,8 @@ static const struct {
     {"qwen3_moe", "sliding_window", "use_sliding_window is false"},
     {"qwen3_moe", "use_sliding_window", "true: the window is longer than the prompts"},
     {"qwen3_moe", "mlp_only_layers", "[0]: decoder_sparse_step leaves layer 0 out already"},
+    {"llama4_text", "interleave_moe_layer_step", "moe_layers counts"},
+    {"llama4_text", "no_rope_layer_interval", "no_rope_layers counts"},
     {"smollm3", "sliding_window", "layer_types counts"},
     {"smollm3", "use_sliding_window", "layer_types counts"},
     {"smollm3", "no_rope_layer_interval", "no_rope_layers counts"},
