@@ -60,9 +60,8 @@ static sonde_status describe_third(sonde_recipe *r, sonde_error *err)
     llama_model m = {0};
     read_model(r, &m);
     int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
-    sonde_rope_spec rope = sonde_get_rope(r, NULL, m.dims.head_dim, 10000.0), local = rope;
-    local.type = SONDE_ROPE_DEFAULT;
-    local.attention_scaling = 1.0;
+    sonde_rope_spec rope = sonde_get_rope(r, "full_attention", m.dims.head_dim, 500000.0);
+    sonde_rope_spec local = sonde_get_rope(r, "sliding_attention", m.dims.head_dim, rope.theta);
     int32_t full_table = sonde_rope_table(r, &rope), local_table = sonde_rope_table(r, &local);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {
@@ -85,6 +84,6 @@ const sonde_family sonde_family_olmo2 = {
 
 /* Its GGUF files are of architecture olmo2 with a window; lib/weights names them. */
 const sonde_family sonde_family_olmo3 = {
-    .name = "olmo3", .title = "OLMo 3", .model_types = third, .weights = weights,
-    .ignored_weights = llama_ignored_weights, .describe = describe_third,
+    .name = "olmo3", .title = "OLMo 3", .model_types = third, .gguf_archs = archs,
+    .weights = weights, .ignored_weights = llama_ignored_weights, .describe = describe_third,
 };

@@ -86,9 +86,12 @@ static bool is_switched_off(const sonde_recipe *r, const char *key)
            json_is_false(sonde_config_find(r->config, "use_sliding_window"));
 }
 
-static bool changes_result(const sonde_recipe *r, const char *key, const json_t *value)
+/* Layers of a kind with a rope of their own count among the variants. */
+static bool changes_result(const sonde_recipe *r, const char *prefix, const char *key,
+                           const json_t *value)
 {
     if (strcmp(key, "layer_types") == 0) return !all_full(value);
+    if (strcmp(prefix, "rope_parameters.") == 0 && json_is_object(value)) return true;
     for (size_t i = 0; i < SONDE_COUNT(variants); i++)
         if (strcmp(variants[i].key, key) == 0)
             return !is_neutral(value, variants[i].neutral) && !is_switched_off(r, key);
@@ -119,7 +122,7 @@ static bool was_read(const sonde_recipe *r, const char *prefix, const char *key,
 
 static void judge(sonde_recipe *r, const char *prefix, const char *key, const json_t *value)
 {
-    if (changes_result(r, key, value)) {
+    if (changes_result(r, prefix, key, value)) {
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
         sonde_refuse(r, "key '%s%s' is %.80s, and the %s family has no such thing", prefix, key,
                      text ? text : "set", r->family->name);

@@ -368,6 +368,8 @@ static void test_variants_that_a_family_lacks_are_refused(void **state)
         {"gpt2", "add_cross_attention", "true", "add_cross_attention"},
         {"llama", "layer_types", "[\"sliding_attention\"]", "'layer_types' is"},
         {"llama", "rope_scaling", "{\"rope_type\":\"ntk\",\"factor\":2.0}", "rope type 'ntk'"},
+        {"llama", "rope_parameters", "{\"sliding_attention\":{\"rope_theta\":5.0}}",
+         "key 'rope_parameters.sliding_attention' is"},
         {"llama", "hidden_act", "\"xielu\"", "hidden_act 'xielu'"},
         {"llama", "quantization_config", "{\"quant_method\":\"gptq\"}", "quantised by 'gptq'"},
         {"llama", "embedding_multiplier", "12.0", "'embedding_multiplier' is 12.0"},
