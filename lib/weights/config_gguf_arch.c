@@ -32,7 +32,6 @@ static const struct arch_map {
     {"starcoder2", {"attention.layer_norm_epsilon", "norm_epsilon", FORM_FLOAT, 0, 0}},
     {"falcon", {"attention.layer_norm_epsilon", "layer_norm_epsilon", FORM_FLOAT, 0, 0}},
     {"falcon", {"attention.head_count_kv", "num_kv_heads", FORM_INT, 1, 1 << 16}},
-    {"falcon", {"context_length", "max_position_embeddings", FORM_INT, 1, INT32_MAX}},
     {"bloom", {"attention.layer_norm_epsilon", "layer_norm_epsilon", FORM_FLOAT, 0, 0}},
     {"bloom", {"attention.head_count_kv", NULL, FORM_INT, 1, 1 << 16}},
     {"mpt", {"attention.layer_norm_epsilon", "layer_norm_epsilon", FORM_FLOAT, 0, 0}},
