@@ -19,6 +19,11 @@ typedef struct work {
     const uint32_t *ids; /* [count] of the line: one of the two above */
     size_t count;
     bool *keeps; /* [count] */
+    const sonde_chat *chat; /* opened at the first conversation */
+    sonde_chat *own_chat;   /* of a folder */
+    sonde_chat_text rendered; /* of the line, when it is a conversation: `in_chat` */
+    bool in_chat;
+    uint8_t *segments; /* [count] of a conversation */
     int64_t shown;
     uint64_t blank_lines;
 } work;
@@ -32,13 +37,14 @@ static sonde_status mark_rows(work *w, sonde_error *err)
     w->keeps = calloc(w->count + 1, sizeof *w->keeps);
     if (!w->keeps) return sonde_fail(err, SONDE_NO_MEMORY, "out of memory for the rows");
     if (!rows) return SONDE_OK;
-    return sonde_rows_match(rows, w->ids, (int64_t)w->count, w->tokenizer, w->keeps,
-                            err);
+    return sonde_rows_match(rows, w->ids, w->in_chat ? w->segments : NULL, (int64_t)w->count,
+                            w->tokenizer, w->keeps, err);
 }
 
 static sonde_status print_json(const work *w, const char *text, size_t bytes, sonde_error *err)
 {
     json_t *ids = json_array(), *pieces = json_array(), *kept = json_array();
+    json_t *segments = json_array();
     for (size_t i = 0; i < w->count; i++) {
         const char *piece = NULL;
         size_t n = 0;
@@ -46,12 +52,18 @@ static sonde_status print_json(const work *w, const char *text, size_t bytes, so
             piece = NULL;
         json_array_append_new(ids, json_integer((json_int_t)w->ids[i]));
         json_array_append_new(pieces, cli_json_text(piece, n));
+        if (w->in_chat)
+            json_array_append_new(segments, json_string(sonde_segment_name(w->segments[i])));
         if (w->keeps[i]) json_array_append_new(kept, json_integer((json_int_t)i));
     }
     json_t *value = json_object();
     json_object_set_new(value, "tokens", ids);
     json_object_set_new(value, "pieces", pieces);
-    json_object_set_new(value, "text", cli_json_text(text, bytes));
+    json_object_set_new(value, "text", w->in_chat ? cli_json_text(w->rendered.text, w->rendered.bytes)
+                                                  : cli_json_text(text, bytes));
+    if (w->in_chat)
+        json_object_set(value, "segments", segments);
+    json_decref(segments);
     if (w->call->job.rows)
         json_object_set_new(value, "kept", kept);
     else
@@ -65,13 +77,16 @@ static void print_table(work *w)
     int64_t n_kept = 0;
     char text[48];
     if (w->shown > 0) putchar('\n');
-    printf("%8s %8s%s  piece\n", "position", "id", rows ? "  row" : "");
+    printf("%8s %8s%s%s  piece\n", "position", "id", w->in_chat ? "  segment  " : "",
+           rows ? "  row" : "");
     for (size_t i = 0; i < w->count; i++) {
         const char *piece = "";
         size_t n = 0;
         uint32_t id = w->ids[i];
         if (sonde_tokenizer_piece(w->tokenizer, id, &piece, &n, NULL) != SONDE_OK) n = 0;
-        printf("%8zu %8u%s  '", i, id, !rows ? "" : w->keeps[i] ? " kept" : "    -");
+        printf("%8zu %8u", i, id);
+        if (w->in_chat) printf("  %-9s", sonde_segment_name(w->segments[i]));
+        printf("%s  '", !rows ? "" : w->keeps[i] ? " kept" : "    -");
         cli_print_clean(stdout, piece, n);
         printf("'%s\n", sonde_tokenizer_is_special(w->tokenizer, id) ? "  special" : "");
         n_kept += w->keeps[i];
@@ -102,8 +117,75 @@ static sonde_status show(work *w, sonde_error *err)
     return status;
 }
 
+/* ---- conversations --------------------------------------------------------------------------- */
+
+static sonde_status open_chat(work *w, sonde_error *err)
+{
+    if (w->chat) return SONDE_OK;
+    if (w->model) return sonde_model_chat(w->model, &w->chat, err);
+    SONDE_TRY(sonde_chat_open(w->call->words[0], w->tokenizer, &w->own_chat, err));
+    w->chat = w->own_chat;
+    return SONDE_OK;
+}
+
+/* The tokens of the rendered text; a beginning is added only where --add-bos yes finds none. */
+static sonde_status encode_chat(work *w, sonde_error *err)
+{
+    const sonde_chat_text *r = &w->rendered;
+    int64_t bos = sonde_tokenizer_bos(w->tokenizer);
+    sonde_encode_options options = {.struct_size = (uint32_t)sizeof options,
+                                    .bos = SONDE_BOS_NO,
+                                    .plain = r->plain};
+    SONDE_TRY(sonde_tokenizer_encode(w->tokenizer, r->text, r->bytes, &options, &w->tokens, err));
+    if (w->call->job.add_bos != SONDE_BOS_YES || (w->tokens.count > 0 && w->tokens.ids[0] == bos))
+        return SONDE_OK;
+    options.bos = SONDE_BOS_YES;
+    return sonde_tokenizer_encode(w->tokenizer, r->text, r->bytes, &options, &w->tokens, err);
+}
+
+/* JSON with messages, as sonde_chat_render takes it. */
+static sonde_status show_chat(work *w, const char *json, size_t bytes, sonde_error *err)
+{
+    sonde_chat_options options = {.struct_size = (uint32_t)sizeof options,
+                                  .open = w->call->job.chat_open,
+                                  .args = w->call->job.chat_args};
+    SONDE_TRY(open_chat(w, err));
+    SONDE_TRY(sonde_chat_render(w->chat, json, bytes, &options, &w->rendered, err));
+    SONDE_TRY(encode_chat(w, err));
+    free(w->segments);
+    w->segments = calloc(w->tokens.count + 1, 1);
+    if (!w->segments) return sonde_fail(err, SONDE_NO_MEMORY, "out of memory for the segments");
+    for (size_t i = 0; i < w->tokens.count; i++)
+        w->segments[i] = (uint8_t)sonde_segment_of(w->rendered.segments, w->tokens.text_start[i],
+                                                   w->tokens.text_end[i]);
+    w->ids = w->tokens.ids;
+    w->count = w->tokens.count;
+    w->in_chat = true;
+    sonde_status status = show(w, err);
+    w->in_chat = false;
+    return status;
+}
+
+/* A plain text under --chat; `line` has the line's tools and arguments, or NULL. */
+static sonde_status show_user(work *w, const char *text, size_t bytes, const json_t *line,
+                              sonde_error *err)
+{
+    json_t *value = json_pack("{s:[{s:s, s:s%}]}", "messages", "role", "user", "content", text, bytes);
+    static const char *const keys[] = {"tools", "chat"};
+    for (size_t i = 0; value && i < CLI_COUNT(keys); i++)
+        if (json_object_get(line, keys[i]))
+            json_object_set(value, keys[i], json_object_get(line, keys[i]));
+    char *json = value ? json_dumps(value, 0) : NULL;
+    json_decref(value);
+    if (!json) return sonde_fail(err, SONDE_BAD_PROMPT, "not valid UTF-8");
+    sonde_status status = show_chat(w, json, strlen(json), err);
+    free(json);
+    return status;
+}
+
 static sonde_status show_text(work *w, const char *text, size_t bytes, sonde_error *err)
 {
+    if (w->call->job.chat) return show_user(w, text, bytes, NULL, err);
     sonde_encode_options options = {.struct_size = (uint32_t)sizeof options,
                                     .literal_special = w->call->job.special,
                                     .bos = (sonde_bos_mode)w->call->job.add_bos};
@@ -190,12 +272,14 @@ static sonde_status show_object(work *w, const char *line, size_t bytes, sonde_e
     if (!root) return sonde_fail(err, SONDE_BAD_PROMPT, "no JSON: %s", why.text);
     const json_t *text = json_object_get(root, "text");
     sonde_status status;
-    if (json_is_string(text))
+    if (json_is_string(text) && w->call->job.chat)
+        status = show_user(w, json_string_value(text), json_string_length(text), root, err);
+    else if (json_is_string(text))
         status = show_text(w, json_string_value(text), json_string_length(text), err);
     else if (json_object_get(root, "messages"))
-        status = sonde_fail(err, SONDE_UNSUPPORTED, "messages are not built yet");
+        status = show_chat(w, line, bytes, err);
     else
-        status = sonde_fail(err, SONDE_BAD_PROMPT, "expected an object with \"text\"");
+        status = sonde_fail(err, SONDE_BAD_PROMPT, "expected an object with \"text\" or \"messages\"");
     json_decref(root);
     return status;
 }
@@ -278,7 +362,7 @@ static sonde_status show_all(work *w, sonde_error *err)
     const char *rows = w->call->job.rows;
     bool keep;
     SONDE_TRY(open_tokenizer(w, w->call->words[0], err));
-    if (rows) SONDE_TRY(sonde_rows_match(rows, NULL, 0, w->tokenizer, &keep, err));
+    if (rows) SONDE_TRY(sonde_rows_match(rows, NULL, NULL, 0, w->tokenizer, &keep, err));
     if (prompts->count == 0) return show_file(w, w->call->words[1], err);
     for (int32_t i = 0; i < prompts->count; i++) {
         const char *text = prompts->values[i];
@@ -299,6 +383,9 @@ sonde_status cmd_tokens(cli_call *call, sonde_error *err)
     sonde_status status = show_all(&w, err);
     free(w.keeps);
     free(w.typed);
+    free(w.segments);
+    sonde_chat_text_reset(&w.rendered);
+    sonde_chat_destroy(&w.own_chat);
     sonde_tokens_reset(&w.tokens);
     sonde_tokenizer_destroy(&w.own);
     sonde_model_close(&w.model);

@@ -21,6 +21,19 @@ static void print_tokenizer(sonde_model *model)
            sonde_tokenizer_hash(tokenizer));
 }
 
+/* The chat template's name, or why conversations cannot be rendered. */
+static void print_chat(sonde_model *model)
+{
+    const sonde_chat *chat;
+    const sonde_tokenizer *tokenizer;
+    sonde_error why;
+    if (sonde_model_tokenizer(model, &tokenizer, NULL) != SONDE_OK) return;
+    if (sonde_model_chat(model, &chat, &why) == SONDE_OK)
+        printf("%-14s %s\n", "chat template", sonde_chat_name(chat));
+    else if (!strstr(why.message, "has no chat template"))
+        printf("%-14s none to use: %s\n", "chat template", why.message);
+}
+
 /* What the matrices of each stored type became. */
 static void print_kept(const sonde_model_info *i)
 {
@@ -73,12 +86,14 @@ static void print_facts(sonde_model *model, const sonde_model_info *i)
            i->packed_note && i->packed_note[0] ? "; " : "", i->packed_note ? i->packed_note : "");
     print_kept(i);
     print_tokenizer(model);
+    print_chat(model);
     printf("%-14s %lld (sonde points %s)\n", "hook points", (long long)i->n_points, i->path);
 }
 
 static json_t *facts_json(sonde_model *model, const sonde_model_info *i)
 {
     const sonde_tokenizer *tokenizer;
+    const sonde_chat *chat;
     const int64_t *eos;
     bool has = sonde_model_tokenizer(model, &tokenizer, NULL) == SONDE_OK;
     json_t *ends = json_array();
@@ -97,6 +112,9 @@ static json_t *facts_json(sonde_model *model, const sonde_model_info *i)
     json_object_set_new(value, "mapped_bytes", json_integer((json_int_t)i->mapped_bytes));
     json_object_set_new(value, "weights", kept_json(i));
     json_object_set_new(value, "eos", ends);
+    bool chats = sonde_model_chat(model, &chat, NULL) == SONDE_OK;
+    json_object_set_new(value, "chat_template",
+                        chats ? json_string(sonde_chat_name(chat)) : json_null());
     json_object_set_new(value, "tokenizer_hash",
                         has ? cli_json_string(sonde_tokenizer_hash(tokenizer)) : json_null());
     return value;

@@ -31,8 +31,8 @@ const sonde_option cli_options_table[] = {
 
 static const char capture_about[] =
     "Runs the prompts through the model and writes what the probes emit into FILE.h5. PROMPTS is a\n"
-    ".jsonl file (an object a line with text or tokens, and id, seed, rows, metadata, ...), a .txt\n"
-    "file (a text a line), or - (jsonl from standard input). MODEL is a Hugging Face folder, a .gguf\n"
+    ".jsonl file (an object a line with text, tokens or messages, and id, seed, rows, metadata, ...), a\n"
+    ".txt file (a text a line), or - (jsonl from standard input). MODEL is a Hugging Face folder, a .gguf\n"
     "file, or the name of a model in the local Hugging Face cache.\n"
     "Ctrl-C seals what is complete; a second one stops at once.\n";
 static const char capture_example[] =
@@ -49,10 +49,10 @@ static const char points_about[] =
 static const char plan_about[] =
     "Reads the prompts and says what the same capture line would cost. Refuses what cannot fit.\n";
 static const char tokens_about[] =
-    "Texts from -p, a .txt file (a text a line), a .jsonl file (text, or with --decode tokens), or -\n"
-    "(jsonl). MODEL may be a folder with tokenizer files only. --json gives a line per text:\n"
-    "tokens, pieces (bytes that are no UTF-8 on their own as <0xNN>), text (decoded again) and, with\n"
-    "--rows, kept (positions).\n";
+    "Texts from -p, a .txt file (a text a line), a .jsonl file (text or messages, or with --decode\n"
+    "tokens), or - (jsonl). MODEL may be a folder with tokenizer files only. --json: a line per text:\n"
+    "tokens, pieces (bytes that are no UTF-8 on their own as <0xNN>), text (decoded again; rendered, of\n"
+    "messages), segments (of messages) and, with --rows, kept (positions).\n";
 static const char diff_about[] =
     "A is the subject, B the reference. Ends with 0 when they are identical or within the limits, 1\n"
     "when they differ, 2 when nothing could be compared.\n";

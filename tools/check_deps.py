@@ -40,7 +40,7 @@ PUBLIC = {
     "sonde/base.h": CODE,
     "sonde/options.h": ("lib", "analysis", "cli"),
     "sonde/recipe.h": ("lib/include", "lib/kernels", "lib/weights", "lib/run", "models"),
-    "sonde/chat.h": ("lib/include", "lib/text", "lib/run", "lib/host", "cli"),
+    "sonde/chat.h": ("lib/include", "lib/text", "lib/weights", "lib/run", "lib/host", "cli"),
     "sonde/text.h": ("lib/include", "lib/text", "lib/weights", "lib/run", "lib/host", "cli"),
     "sonde/model.h": ("lib/include", "lib/run", "lib/host", "cli"),
     "sonde/reader.h": ("lib/store", "lib/host", "analysis", "cli"),

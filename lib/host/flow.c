@@ -52,6 +52,7 @@ sonde_status sonde_flow_grow(sonde_flow *flow, int64_t wanted, sonde_error *err)
     size_t n = (size_t)SONDE_MAX(wanted, flow->capacity + flow->capacity / 2) + 1;
     pthread_mutex_lock(&flow->lock);
     bool good = grow_array(&flow->tokens, old_n, n, sizeof *flow->tokens) &&
+                grow_array(&flow->segments, old_n, n, 1) &&
                 grow_rows(flow, old_n, n) && grow_labels(flow, old_n, n);
     pthread_mutex_unlock(&flow->lock);
     if (!good) return sonde_no_memory(err, "a sequence's rows", n * 16);
@@ -117,6 +118,7 @@ static sonde_status fill_flow(sonde_flow *flow, sonde_error *err)
     int64_t n = flow->prompt.n_tokens;
     SONDE_TRY(sonde_flow_grow(flow, SONDE_MAX(n, 1), err));
     if (n > 0) memcpy(flow->tokens, flow->prompt.tokens, (size_t)n * sizeof *flow->tokens);
+    if (flow->prompt.segments) memcpy(flow->segments, flow->prompt.segments, (size_t)n);
     flow->n_tokens = flow->n_run = flow->n_counted = n;
     SONDE_TRY(sonde_flow_decide(flow, n, false, err));
     flow->keep = sonde_alloc((size_t)n + 1, 1);
@@ -182,7 +184,7 @@ void sonde_flow_destroy(sonde_flow *flow)
         if (flow->scratch) sonde_free(flow->scratch[i]);
     }
     void *blocks[] = {flow->lines, flow->visible, flow->visible_base, flow->states, flow->scratch,
-                      flow->scratch_bytes, flow->scratch_block, flow->tokens, flow->logprob,
+                      flow->scratch_bytes, flow->scratch_block, flow->tokens, flow->segments, flow->logprob,
                       flow->entropy, flow->rank_label, flow->keep, flow->union_rank};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
     free(flow->meta_text);
@@ -215,7 +217,7 @@ static sonde_status evaluate_line(const sonde_flow *flow, sonde_line *line, int6
         if (flow->prompt.marked && i < flow->prompt.n_tokens) marked[i] = flow->prompt.marked[i];
     }
     sonde_rows_context context = {.n_rows = n, .tokens = flow->tokens, .phase = phase,
-                                  .special = special, .marked = marked,
+                                  .segment = flow->segments, .special = special, .marked = marked,
                                   .bos = tokenizer ? sonde_tokenizer_bos(tokenizer) : -1,
                                   .id = flow->prompt.id, .index = flow->prompt.index,
                                   .seed = (uint64_t)flow->pipeline->spec.options->seed};

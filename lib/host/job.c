@@ -91,6 +91,18 @@ static sonde_status open_tokenizer(sonde_job *job, sonde_error *err)
     return SONDE_OK;
 }
 
+/* A template that does not work is no failure until a conversation comes. */
+static sonde_status open_chat(sonde_job *job, sonde_error *err)
+{
+    bool wanted = job->options.chat || job->scan.messages || !job->scan.known;
+    if (!wanted || !job->tokenizer) return SONDE_OK;
+    sonde_status status = sonde_model_chat(job->model, &job->chat, &job->no_chat);
+    if (status == SONDE_OK) return SONDE_OK;
+    job->chat = NULL;
+    bool fatal = job->options.chat || status == SONDE_NO_MEMORY;
+    return fatal ? sonde_fail(err, status, "%s", job->no_chat.message) : SONDE_OK;
+}
+
 static void read_stop_ids(sonde_job *job)
 {
     const int64_t *ids;
@@ -99,6 +111,14 @@ static void read_stop_ids(sonde_job *job)
         if (ids[i] >= 0 && ids[i] < UINT32_MAX) job->stop_ids[job->n_stop_ids++] = (uint32_t)ids[i];
     int64_t eos = job->tokenizer ? sonde_tokenizer_eos(job->tokenizer) : -1;
     if (job->n_stop_ids == 0 && eos >= 0) job->stop_ids[job->n_stop_ids++] = (uint32_t)eos;
+}
+
+/* What templates may add to a line: their own text, arguments and indented JSON. Longer prompts are
+ * too long. */
+static uint64_t template_bytes(const sonde_job *job)
+{
+    const char *args = job->options.chat_args ? job->options.chat_args : "";
+    return 16384 + 16 * (job->scan.longest_line + strlen(args));
 }
 
 /* A longest sequence over the model's context is possible only where positions are computed. */
@@ -119,6 +139,7 @@ static sonde_status set_lengths(sonde_job *job, sonde_error *err)
     if (!job->scan.known || job->scan.own_max_new) return SONDE_OK;
     /* A byte is at most one token; normalisation makes at most three of it. */
     uint64_t most = 3 * job->scan.longest_line + 64 + (uint64_t)job->options.max_new_tokens;
+    if (job->chat) most += template_bytes(job);
     if (most < (uint64_t)job->max_positions) job->max_positions = (int64_t)most;
     return SONDE_OK;
 }
@@ -139,6 +160,7 @@ static sonde_status open_parts(sonde_job *job, sonde_error *err)
     SONDE_TRY(sonde_job_options_read(job, err));
     SONDE_TRY(open_model(job, err));
     SONDE_TRY(open_tokenizer(job, err));
+    SONDE_TRY(open_chat(job, err));
     read_stop_ids(job);
     SONDE_TRY(set_lengths(job, err));
     return open_probes(job, err);
@@ -166,6 +188,7 @@ void sonde_job_close(sonde_job **out)
     if (!job) return;
     sonde_probe_set_reset(&job->probes);
     sonde_model_close(&job->model);
+    json_decref(job->chat_args);
     sonde_free(job->costs);
     sonde_free(job);
     *out = NULL;
@@ -185,7 +208,9 @@ sonde_status sonde_job_prompts(const sonde_job *job, sonde_prompts **prompts, so
     sonde_prompts_spec spec = {.path = job->spec.prompts, .inline_texts = job->spec.inline_texts,
                                .n_inline_texts = job->spec.n_inline_texts,
                                .options = &job->options, .tokenizer = job->tokenizer,
-                               .vocab = info.vocab, .max_seq = job->max_seq};
+                               .chat = job->chat, .no_chat = &job->no_chat,
+                               .chat_args = job->chat_args, .vocab = info.vocab,
+                               .max_seq = SONDE_MIN(job->max_seq, job->max_positions)};
     return sonde_prompts_open(&spec, prompts, err);
 }
 

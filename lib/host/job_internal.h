@@ -15,6 +15,7 @@ typedef struct sonde_source_scan {
     int64_t lines;         /* at most this many prompts */
     uint64_t longest_line; /* bytes */
     bool own_max_new;      /* some line may set max_new_tokens itself */
+    bool messages;         /* some line may be a conversation */
 } sonde_source_scan;
 
 struct sonde_job {
@@ -22,6 +23,9 @@ struct sonde_job {
     sonde_job_options options; /* a copy; texts are the caller's */
     sonde_model *model;
     const sonde_tokenizer *tokenizer; /* NULL: none that works */
+    const sonde_chat *chat; /* NULL: not asked for, or none that works: no_chat says why */
+    sonde_error no_chat;
+    json_t *chat_args; /* of the templates, with a date */
     sonde_probe_set probes;
     sonde_source_scan scan;
     sonde_codec codec;

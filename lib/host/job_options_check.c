@@ -2,6 +2,7 @@
 #include "job_internal.h"
 
 #include "core/cpu.h"
+#include "text/chat.h"
 
 #include <string.h>
 
@@ -114,6 +115,7 @@ sonde_status sonde_job_options_read(sonde_job *job, sonde_error *err)
     SONDE_TRY(read_words("off", o->off, off_words, &job->off, err));
     SONDE_TRY(read_codec(o->codec, &job->codec, err));
     SONDE_TRY(sonde_as_check(o->as, err));
+    SONDE_TRY(sonde_chat_read_args(o->chat_args, &job->chat_args, err));
     if (o->rows) SONDE_TRY(sonde_rows_compile(o->rows, &rows, err));
     sonde_rows_destroy(&rows);
     return read_workers(job, err);
@@ -127,6 +129,7 @@ static void scan_line(sonde_source_scan *scan, const char *line, size_t bytes)
     scan->lines++;
     scan->longest_line = SONDE_MAX(scan->longest_line, bytes);
     if (!scan->own_max_new && memmem(line, bytes, own, sizeof own - 1)) scan->own_max_new = true;
+    if (!scan->messages && memmem(line, bytes, "\"messages\"", 10)) scan->messages = true;
 }
 
 static void scan_text(sonde_source_scan *scan, const char *text, size_t bytes)
@@ -148,7 +151,7 @@ sonde_status sonde_job_scan(sonde_job *job, sonde_error *err)
     if (!spec->prompts) {
         for (int64_t i = 0; i < spec->n_inline_texts; i++)
             scan_line(scan, spec->inline_texts[i], strlen(spec->inline_texts[i]));
-        scan->own_max_new = false;
+        scan->own_max_new = scan->messages = false;
         return SONDE_OK;
     }
     scan->known = strcmp(spec->prompts, "-") != 0;

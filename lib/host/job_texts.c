@@ -57,6 +57,8 @@ static json_t *option_json(const sonde_option *option, const sonde_job_options *
     case SONDE_OPTION_LIST: return list_json((const sonde_option_list *)(const void *)at);
     default: break;
     }
+    if (strcmp(option->name, "chat-args") == 0 && options->chat_args)
+        return json_loads(options->chat_args, JSON_ALLOW_NUL, NULL); /* may be long */
     bool text_given = option->type != SONDE_OPTION_TEXT || *(const char *const *)(const void *)at;
     if (!text_given) return json_null();
     return text_json(sonde_options_format(option, options, text, sizeof text));
@@ -104,6 +106,19 @@ static json_t *model_json(const sonde_job *job, const char *hash)
     return model;
 }
 
+/* The template and what it was rendered with; the date only where it was given or asked for. */
+static json_t *chat_json(const sonde_job *job)
+{
+    json_t *chat = json_object(), *args = json_deep_copy(job->chat_args);
+    const char *given = job->options.chat_args;
+    if (!sonde_chat_is_dated(job->chat) && !(given && strstr(given, "\"date\"")))
+        json_object_del(args, "date");
+    json_object_set_new(chat, "template", json_string(sonde_chat_name(job->chat)));
+    json_object_set_new(chat, "hash", json_string(sonde_chat_hash(job->chat)));
+    json_object_set_new(chat, "args", args);
+    return chat;
+}
+
 sonde_status sonde_job_manifest(sonde_job_run *run, sonde_string *text, sonde_error *err)
 {
     const sonde_job *job = run->job;
@@ -118,6 +133,7 @@ sonde_status sonde_job_manifest(sonde_job_run *run, sonde_string *text, sonde_er
     if (job->tokenizer)
         json_object_set_new(root, "tokenizer_hash",
                             json_string(sonde_tokenizer_hash(job->tokenizer)));
+    if (job->chat) json_object_set_new(root, "chat", chat_json(job));
     json_object_set_new(root, "prompts_hash", json_string(prompts));
     json_object_set_new(root, "max_seq", json_integer(job->max_seq));
     json_object_set_new(root, "probes", probes_json(job));

@@ -16,8 +16,9 @@ sonde_status sonde_points_match(const sonde_model *model, const char *const *sel
     return SONDE_OK;
 }
 
-static sonde_status evaluate(const sonde_rows_expr *expr, const uint32_t *tokens, int64_t n,
-                             const sonde_tokenizer *tokenizer, uint8_t *keeps, sonde_error *err)
+static sonde_status evaluate(const sonde_rows_expr *expr, const uint32_t *tokens,
+                             const uint8_t *segments, int64_t n, const sonde_tokenizer *tokenizer,
+                             uint8_t *keeps, sonde_error *err)
 {
     uint8_t *special = sonde_alloc((size_t)n, 1);
     if (!special) return sonde_no_memory(err, "a rows expression", (size_t)n);
@@ -25,6 +26,7 @@ static sonde_status evaluate(const sonde_rows_expr *expr, const uint32_t *tokens
         special[i] = sonde_tokenizer_is_special(tokenizer, tokens[i]);
     sonde_rows_context context = {.n_rows = n,
                                   .tokens = tokens,
+                                  .segment = segments,
                                   .special = special,
                                   .bos = tokenizer ? sonde_tokenizer_bos(tokenizer) : -1};
     sonde_status status = sonde_rows_evaluate(expr, &context, keeps, err);
@@ -32,13 +34,14 @@ static sonde_status evaluate(const sonde_rows_expr *expr, const uint32_t *tokens
     return status;
 }
 
-sonde_status sonde_rows_match(const char *expression, const uint32_t *tokens, int64_t n,
+sonde_status sonde_rows_match(const char *expression, const uint32_t *tokens,
+                              const uint8_t *segments, int64_t n,
                               const sonde_tokenizer *tokenizer, bool *keeps, sonde_error *err)
 {
     sonde_rows_expr *expr = NULL;
     SONDE_TRY(sonde_rows_compile(expression, &expr, err));
     uint8_t *kept = sonde_alloc((size_t)n, 1);
-    sonde_status status = kept ? evaluate(expr, tokens, n, tokenizer, kept, err)
+    sonde_status status = kept ? evaluate(expr, tokens, segments, n, tokenizer, kept, err)
                                : sonde_no_memory(err, "a rows expression", (size_t)n);
     for (int64_t i = 0; status == SONDE_OK && i < n; i++) keeps[i] = kept[i] != 0;
     sonde_free(kept);

@@ -237,6 +237,7 @@ static sonde_status token(void *context, void *user, int64_t position, uint32_t 
     SONDE_TRY(failure_of(flow, err));
     SONDE_TRY(sonde_flow_grow(flow, position + 1, err));
     flow->tokens[position] = id;
+    flow->segments[position] = (uint8_t)sonde_segmenter_push(&flow->prompt.segmenter, id);
     set_label(flow, position, &label);
     flow->n_tokens = position + 1;
     /* A token that is never run has no row, and `last` is not to count one. */

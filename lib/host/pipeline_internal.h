@@ -90,6 +90,7 @@ struct sonde_flow {
     pthread_mutex_t lock;
     /* the token run */
     uint32_t *tokens;   /* [capacity] prompt, then sampled ones */
+    uint8_t *segments;  /* [capacity] codes of sonde_segment, all 0 without a conversation */
     int64_t n_tokens;   /* known so far; the last sampled one may never run */
     int64_t n_run;      /* tokens the model runs on: set when done, prompt tokens before */
     int64_t n_decided;  /* positions whose keep is known */

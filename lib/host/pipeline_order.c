@@ -84,7 +84,7 @@ static sonde_status flush_held(sonde_pipeline *p, sonde_flow *flow, sonde_error 
 typedef struct row_block {
     uint64_t *sequence;
     uint32_t *position, *token;
-    uint8_t *phase;
+    uint8_t *phase, *segment;
     float *logprob, *entropy;
     int32_t *rank;
     int64_t n;
@@ -96,15 +96,18 @@ static bool alloc_block(row_block *b, size_t n)
     b->position = sonde_alloc(n, sizeof *b->position);
     b->token = sonde_alloc(n, sizeof *b->token);
     b->phase = sonde_alloc(n, sizeof *b->phase);
+    b->segment = sonde_alloc(n, sizeof *b->segment);
     b->logprob = sonde_alloc(n, sizeof *b->logprob);
     b->entropy = sonde_alloc(n, sizeof *b->entropy);
     b->rank = sonde_alloc(n, sizeof *b->rank);
-    return b->sequence && b->position && b->token && b->phase && b->logprob && b->entropy && b->rank;
+    return b->sequence && b->position && b->token && b->phase && b->segment && b->logprob &&
+           b->entropy && b->rank;
 }
 
 static void free_block(row_block *b)
 {
-    void *blocks[] = {b->sequence, b->position, b->token, b->phase, b->logprob, b->entropy, b->rank};
+    void *blocks[] = {b->sequence, b->position, b->token, b->phase,
+                      b->segment,  b->logprob,  b->entropy, b->rank};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
 }
 
@@ -117,6 +120,7 @@ static void fill_block(row_block *b, const sonde_flow *flow)
         b->position[at] = (uint32_t)i;
         b->token[at] = flow->tokens[i];
         b->phase[at] = sonde_flow_phase(flow, i);
+        b->segment[at] = flow->segments[i];
         b->logprob[at] = flow->logprob[i];
         if (flow->entropy) b->entropy[at] = flow->entropy[i];
         if (flow->rank_label) b->rank[at] = flow->rank_label[i];
@@ -128,7 +132,8 @@ static sonde_status put_block(sonde_pipeline *p, const sonde_flow *flow, const r
 {
     int64_t first = (int64_t)flow->union_base;
     sonde_schema_rows rows = {.sequence = b->sequence, .position = b->position, .token = b->token,
-                              .phase = b->phase, .logprob = b->logprob};
+                              .phase = b->phase, .segment = b->segment,
+                              .logprob = b->logprob};
     SONDE_TRY(sonde_schema_put_rows(p->spec.schema, first, b->n, &rows, err));
     if (p->entropy_column >= 0)
         SONDE_TRY(sonde_store_put(p->spec.store, p->entropy_column, first, b->n, b->entropy, err));

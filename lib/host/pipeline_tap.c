@@ -68,7 +68,7 @@ static int64_t select_rows(const sonde_flow *flow, const sonde_pipe_point *pp,
         w->position[n] = position;
         w->token[n] = flow->tokens[position];
         w->phase[n] = sonde_flow_phase(flow, position);
-        w->segment[n] = 0;
+        w->segment[n] = flow->segments[position];
         w->first_key[n] = source->first_key ? source->first_key[r] : 0;
         w->offset[n] = source->offset ? source->offset[r] : r * source->stride;
         w->length[n] = source->offset ? source->offset[r + 1] - source->offset[r] : source->width;

@@ -45,6 +45,11 @@ sonde_status sonde_prompts_open(const sonde_prompts_spec *spec, sonde_prompts **
     p->limit_index = o->limit > 0 ? (uint64_t)o->skip + (uint64_t)o->limit : UINT64_MAX;
     p->encoder.tokenizer = spec->tokenizer;
     p->encoder.vocab = spec->vocab;
+    p->encoder.chat = spec->chat;
+    p->encoder.no_chat = spec->no_chat;
+    p->encoder.chat_args = spec->chat_args;
+    p->encoder.all_chat = o->chat;
+    p->encoder.open = o->chat_open;
     p->encoder.options = (sonde_encode_options){.struct_size = sizeof p->encoder.options,
                                                 .literal_special = o->special,
                                                 .bos = (sonde_bos_mode)o->add_bos};
@@ -64,8 +69,7 @@ void sonde_prompts_close(sonde_prompts **prompts)
     sonde_prompts *p = *prompts;
     if (!p) return;
     sonde_line_source_close(&p->source);
-    sonde_tokens_reset(&p->encoder.whole);
-    sonde_tokens_reset(&p->encoder.head);
+    sonde_prompt_encoder_reset(&p->encoder);
     sonde_prompt_ids_reset(&p->ids);
     sonde_prompt_reset(&p->whole);
     sonde_free(p);

@@ -18,7 +18,11 @@
  *
  * Keys of a jsonl prompt (null stands for a key left out):
  *   id              text, or a whole number taken as text; default the index
- *   text | tokens   exactly one; `messages`, `edits`, `pair`, `tools`, `chat` are refused by name
+ *   text | tokens | messages   exactly one; messages are rendered by the model's chat template, and
+ *                   with --chat a text becomes one message of the user. Content of messages never
+ *                   becomes a control token. `edits`, `pair` are refused by name
+ *   tools, chat     of a conversation: a list of tools; an object of template arguments, in place of
+ *                   those of --chat-args
  *   continuation    text after `text`, or ids after `tokens`. A text is encoded together with its
  *                   continuation where the ids of `text` alone begin those of both, else on its own
  *   max_new_tokens, seed, rows   in place of the options; `rows` may not name files
@@ -36,6 +40,7 @@
 #define SONDE_HOST_PROMPTS_H
 
 #include "core/core.h"
+#include "sonde/chat.h"
 #include "sonde/job.h"
 
 #include <jansson.h>
@@ -67,6 +72,8 @@ typedef struct sonde_prompt {
     uint64_t seed;   /* the prompt's own key, else --seed */
     char *rows;      /* the prompt's own rows expression, or NULL */
     uint8_t *marked; /* [n_tokens] 1: the token overlaps one of `spans`; NULL: no spans */
+    uint8_t *segments; /* [n_tokens] codes of sonde_segment; NULL: no conversation */
+    sonde_segmenter segmenter; /* the state after the last token, for generated ones */
     json_t *meta;    /* object of the metadata keys, never NULL */
 } sonde_prompt;
 
@@ -76,6 +83,9 @@ typedef struct sonde_prompts_spec {
     int64_t n_inline_texts;
     const sonde_job_options *options;
     const sonde_tokenizer *tokenizer; /* NULL: only `tokens` prompts can be read */
+    const sonde_chat *chat;           /* NULL: no conversation can be read, because of ... */
+    const sonde_error *no_chat;       /* ... this (kept until close; NULL: no tokenizer) */
+    const json_t *chat_args;          /* object, or NULL; kept until close */
     int64_t vocab;                    /* ids lie below it */
     int64_t max_seq;                  /* longest sequence: prompt, continuation and generated tokens
                                          that the model runs on (n_tokens + max_new - 1) */

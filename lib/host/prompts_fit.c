@@ -13,6 +13,7 @@ void sonde_prompt_reset(sonde_prompt *prompt)
     sonde_free(prompt->text_end);
     sonde_free(prompt->rows);
     sonde_free(prompt->marked);
+    sonde_free(prompt->segments);
     json_decref(prompt->meta);
     memset(prompt, 0, sizeof *prompt);
 }
@@ -165,6 +166,8 @@ sonde_status sonde_prompt_piece(const sonde_prompt *whole, int64_t max_seq, int6
     piece->id = piece_id(whole->id, number);
     piece->tokens = copy(whole->tokens + begin, n * sizeof *piece->tokens, &good);
     if (whole->marked) piece->marked = copy(whole->marked + begin, n, &good);
+    if (whole->segments) piece->segments = copy(whole->segments + begin, n, &good);
+    piece->segmenter = whole->segmenter;
     if (whole->rows) good = (piece->rows = sonde_strdup(whole->rows)) && good;
     if (whole->text) good = copy_text(whole, begin, end, piece) && good;
     if (!good || !piece->id) return sonde_no_memory(err, "a piece of a prompt", n * 12);

@@ -50,6 +50,7 @@ typedef struct sonde_prompt_draft {
     const char *text, *continuation; /* NULL: none */
     size_t text_bytes, continuation_bytes;
     const json_t *tokens, *continuation_tokens, *spans; /* arrays, or NULL */
+    const json_t *messages, *tools, *chat;              /* any JSON, or NULL */
     const char *odd_key, *meant; /* metadata that may be a key of ours misspelt; NULL: none */
 } sonde_prompt_draft;
 
@@ -62,6 +63,13 @@ sonde_status sonde_prompt_read_json(const sonde_source_line *line, sonde_prompt_
 
 typedef struct sonde_prompt_encoder {
     const sonde_tokenizer *tokenizer; /* or NULL */
+    const sonde_chat *chat;           /* or NULL: no_chat says why */
+    const sonde_error *no_chat;
+    const json_t *chat_args;
+    bool all_chat; /* texts are messages too */
+    int32_t open;
+    sonde_chat_text rendered; /* of the current prompt, when it is a conversation */
+    uint8_t *plain;           /* [text] of the current prompt; NULL: no conversation */
     sonde_encode_options options;
     int64_t vocab;
     sonde_tokens whole, head; /* reused */
@@ -69,8 +77,15 @@ typedef struct sonde_prompt_encoder {
 } sonde_prompt_encoder;
 
 /* text, tokens, text spans, n_tokens, n_prompt and marked of the prompt. */
-sonde_status sonde_prompt_encode(sonde_prompt_encoder *encoder, const sonde_prompt_draft *draft,
+sonde_status sonde_prompt_encode(sonde_prompt_encoder *encoder, sonde_prompt_draft *draft,
                                  sonde_prompt *prompt, sonde_error *err);
+/* prompts_chat.c: renders a conversation: text and plain of the encoder, text of the draft. */
+sonde_status sonde_prompt_render(sonde_prompt_encoder *encoder, sonde_prompt_draft *draft,
+                                 sonde_error *err);
+/* Segments and segmenter of a prompt that has its tokens. */
+sonde_status sonde_prompt_label(const sonde_prompt_encoder *encoder, sonde_prompt *prompt,
+                                sonde_error *err);
+void sonde_prompt_encoder_reset(sonde_prompt_encoder *encoder);
 /* prompts_spans.c: marked of a prompt that has its tokens. */
 sonde_status sonde_prompt_mark(const json_t *spans, sonde_prompt *prompt, sonde_error *err);
 

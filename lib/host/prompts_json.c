@@ -152,13 +152,25 @@ static sonde_status refuse(reader *r, const char *key, const json_t *value)
                       key);
 }
 
-static sonde_status refuse_messages(reader *r, const char *key, const json_t *value)
+static sonde_status read_messages(reader *r, const char *key, const json_t *value)
 {
-    (void)value;
-    return sonde_fail(r->err, SONDE_BAD_PROMPT,
-                      "'%s' (chat) is not supported by this build; give the "
-                      "rendered text as 'text'",
-                      key);
+    if (!json_is_array(value)) return wrong_type(r, key, "an array of messages", value);
+    r->draft->messages = value;
+    return json_array_size(value) == 0 ? empty_value(r, key) : SONDE_OK;
+}
+
+static sonde_status read_tools(reader *r, const char *key, const json_t *value)
+{
+    if (!json_is_array(value)) return wrong_type(r, key, "an array of tools", value);
+    r->draft->tools = value;
+    return SONDE_OK;
+}
+
+static sonde_status read_chat(reader *r, const char *key, const json_t *value)
+{
+    if (!json_is_object(value)) return wrong_type(r, key, "an object of template arguments", value);
+    r->draft->chat = value;
+    return SONDE_OK;
 }
 
 typedef struct prompt_key {
@@ -171,7 +183,7 @@ static const prompt_key keys[] = {
     {"id", read_id},
     {"text", read_text},
     {"tokens", read_tokens},
-    {"messages", refuse_messages},
+    {"messages", read_messages},
     {"continuation", read_continuation},
     {"max_new_tokens", read_max_new},
     {"seed", read_seed},
@@ -180,8 +192,8 @@ static const prompt_key keys[] = {
     {"meta", check_meta},
     {"edits", refuse},
     {"pair", refuse},
-    {"tools", refuse},
-    {"chat", refuse},
+    {"tools", read_tools},
+    {"chat", read_chat},
 };
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -244,22 +256,27 @@ static sonde_status no_text(reader *r)
     }
     if (near)
         return sonde_fail(r->err, SONDE_BAD_PROMPT,
-                          "expected 'text' or 'tokens'; '%s' is not known: "
+                          "expected 'text', 'tokens' or 'messages'; '%s' is not known: "
                           "did you mean '%s'?",
                           typed, near);
-    return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected 'text' or 'tokens', got neither");
+    return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected 'text', 'tokens' or 'messages', got none");
 }
 
 static sonde_status check_together(reader *r)
 {
     const sonde_prompt_draft *d = r->draft;
-    if (!d->text && !d->tokens) return no_text(r);
-    if (d->text && d->tokens)
-        return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected 'text' or 'tokens', got both");
-    if (d->text && d->continuation_tokens)
+    if (!d->text && !d->tokens && !d->messages) return no_text(r);
+    if ((d->text != NULL) + (d->tokens != NULL) + (d->messages != NULL) > 1)
+        return sonde_fail(r->err, SONDE_BAD_PROMPT, "expected one of 'text', 'tokens' and 'messages', "
+                          "got %s", !d->messages ? "both 'text' and 'tokens'"
+                          : !d->tokens ? "both 'text' and 'messages'" : "'messages' and 'tokens'");
+    if (!d->tokens && d->continuation_tokens)
         return sonde_fail(r->err, SONDE_BAD_PROMPT,
                           "'continuation' of a 'text': expected a text, got "
                           "an array");
+    if (d->tokens && (d->tools || d->chat))
+        return sonde_fail(r->err, SONDE_BAD_PROMPT, "'%s' belongs to a conversation, not to 'tokens'",
+                          d->tools ? "tools" : "chat");
     if (d->tokens && d->continuation)
         return sonde_fail(r->err, SONDE_BAD_PROMPT,
                           "'continuation' of 'tokens': expected an array of "

@@ -57,13 +57,29 @@ static sonde_status take_ids(sonde_prompt_encoder *e, const sonde_prompt_draft *
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-static sonde_status encode(sonde_prompt_encoder *e, const char *text, size_t bytes, bool begins,
+/* A conversation's template writes its own beginning: only where --add-bos yes finds none there is
+ * one added. */
+static bool lacks_bos(const sonde_prompt_encoder *e, const sonde_tokens *tokens)
+{
+    int64_t bos = sonde_tokenizer_bos(e->tokenizer);
+    return e->options.bos == SONDE_BOS_YES && (tokens->count == 0 || tokens->ids[0] != bos);
+}
+
+/* The prompt's text [from, to). */
+static sonde_status encode(sonde_prompt_encoder *e, const sonde_prompt *p, size_t from, size_t to,
                            sonde_tokens *out, sonde_error *err)
 {
     sonde_encode_options options = e->options;
-    if (!begins) options.bos = SONDE_BOS_NO;
+    if (from > 0 || e->plain) options.bos = SONDE_BOS_NO;
+    if (e->plain) options.literal_special = 0;
+    options.plain = e->plain ? e->plain + from : NULL;
     uint64_t start = sonde_now_ns();
-    sonde_status status = sonde_tokenizer_encode(e->tokenizer, text, bytes, &options, out, err);
+    sonde_status status =
+        sonde_tokenizer_encode(e->tokenizer, p->text + from, to - from, &options, out, err);
+    if (status == SONDE_OK && e->plain && from == 0 && lacks_bos(e, out)) {
+        options.bos = SONDE_BOS_YES;
+        status = sonde_tokenizer_encode(e->tokenizer, p->text, to, &options, out, err);
+    }
     e->tokenize_ns += sonde_now_ns() - start;
     return status;
 }
@@ -88,13 +104,13 @@ static void copy_tokens(sonde_prompt *p, size_t at, const sonde_tokens *from, ui
 static sonde_status append_continuation(sonde_prompt_encoder *e, size_t text_bytes, sonde_prompt *p,
                                         sonde_error *err)
 {
-    SONDE_TRY(encode(e, p->text, p->text_bytes, true, &e->whole, err));
+    SONDE_TRY(encode(e, p, 0, p->text_bytes, &e->whole, err));
     if (is_prefix(&e->head, &e->whole)) {
         SONDE_TRY(make_room(p, e->whole.count, true, err));
         copy_tokens(p, 0, &e->whole, 0);
         return SONDE_OK;
     }
-    SONDE_TRY(encode(e, p->text + text_bytes, p->text_bytes - text_bytes, false, &e->whole, err));
+    SONDE_TRY(encode(e, p, text_bytes, p->text_bytes, &e->whole, err));
     SONDE_TRY(make_room(p, e->head.count + e->whole.count, true, err));
     copy_tokens(p, 0, &e->head, 0);
     copy_tokens(p, e->head.count, &e->whole, (uint32_t)text_bytes);
@@ -124,15 +140,16 @@ static sonde_status check_vocab(const sonde_prompt_encoder *e, const sonde_promp
     return SONDE_OK;
 }
 
-static sonde_status take_text(sonde_prompt_encoder *e, const sonde_prompt_draft *d, sonde_prompt *p,
+static sonde_status take_text(sonde_prompt_encoder *e, sonde_prompt_draft *d, sonde_prompt *p,
                               sonde_error *err)
 {
     if (!e->tokenizer)
         return sonde_fail(err, SONDE_BAD_PROMPT,
                           "a text cannot be read: the model has no tokenizer; "
                           "give token ids ('tokens')");
+    SONDE_TRY(sonde_prompt_render(e, d, err));
     SONDE_TRY(copy_text(d, p, err));
-    SONDE_TRY(encode(e, p->text, d->text_bytes, true, &e->head, err));
+    SONDE_TRY(encode(e, p, 0, d->text_bytes, &e->head, err));
     if (e->head.count == 0) return sonde_fail(err, SONDE_BAD_PROMPT, "the text gives no token");
     p->n_prompt = (int64_t)e->head.count;
     if (d->continuation) {
@@ -143,10 +160,11 @@ static sonde_status take_text(sonde_prompt_encoder *e, const sonde_prompt_draft 
     }
     if (d->continuation && p->n_tokens == p->n_prompt)
         return sonde_fail(err, SONDE_BAD_PROMPT, "the continuation gives no token");
-    return check_vocab(e, p, err);
+    SONDE_TRY(check_vocab(e, p, err));
+    return sonde_prompt_label(e, p, err);
 }
 
-sonde_status sonde_prompt_encode(sonde_prompt_encoder *encoder, const sonde_prompt_draft *draft,
+sonde_status sonde_prompt_encode(sonde_prompt_encoder *encoder, sonde_prompt_draft *draft,
                                  sonde_prompt *prompt, sonde_error *err)
 {
     if (draft->tokens) return take_ids(encoder, draft, prompt, err);

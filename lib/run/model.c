@@ -161,6 +161,7 @@ void sonde_model_close(sonde_model **out)
     sonde_model_unbind(model);
     sonde_free(model->points);
     sonde_recipe_destroy(&model->recipe);
+    sonde_chat_destroy(&model->chat);
     sonde_tokenizer_destroy(&model->tokenizer);
     sonde_weights_close(&model->weights);
     pthread_mutex_destroy(&model->lock);
@@ -210,6 +211,18 @@ sonde_status sonde_model_tokenizer(sonde_model *model, const sonde_tokenizer **t
                             (long long)sonde_tokenizer_size(model->tokenizer) - 1,
                             (long long)model->recipe->dims.vocab);
     *tokenizer = model->tokenizer;
+    pthread_mutex_unlock(&model->lock);
+    return status;
+}
+
+sonde_status sonde_model_chat(sonde_model *model, const sonde_chat **chat, sonde_error *err)
+{
+    const sonde_tokenizer *tokenizer;
+    SONDE_TRY(sonde_model_tokenizer(model, &tokenizer, err));
+    pthread_mutex_lock(&model->lock);
+    sonde_status status = SONDE_OK;
+    if (!model->chat) status = sonde_weights_chat(model->weights, tokenizer, &model->chat, err);
+    *chat = model->chat;
     pthread_mutex_unlock(&model->lock);
     return status;
 }

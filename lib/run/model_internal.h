@@ -49,6 +49,7 @@ struct sonde_model {
     int64_t n_eos;
     pthread_mutex_t lock; /* guards what is made at the first call */
     sonde_tokenizer *tokenizer;
+    sonde_chat *chat;
 };
 
 /* Finds every weight the recipe uses, and refuses what is missing, misshaped or left over. */

@@ -24,6 +24,16 @@ const char *sonde_chat_name(const sonde_chat *chat)
     return chat->known->name;
 }
 
+const char *sonde_chat_hash(const sonde_chat *chat)
+{
+    return chat->known->hash;
+}
+
+bool sonde_chat_is_dated(const sonde_chat *chat)
+{
+    return chat->dated;
+}
+
 /* The table's entry for a text without white space at its ends and with newlines as "\n". */
 static const sonde_chat_known *recognise(const char *text, size_t bytes, char hash[33])
 {
@@ -47,6 +57,13 @@ static void find_marks(sonde_chat *chat)
     const sonde_chat_mark *list = chat->known->marks->list;
     for (size_t i = 0; list[i].text; i++)
         chat->ids[i] = sonde_tokenizer_find(chat->tokenizer, list[i].text);
+    static const char *const names[] = {"bos_token", "eos_token"};
+    size_t n = 0;
+    for (size_t i = 0; i < SONDE_COUNT(names); i++) {
+        const char *text = json_string_value(json_object_get(chat->variables, names[i]));
+        sonde_mark kind = i == 0 ? SONDE_MARK_PLAIN : SONDE_MARK_END;
+        if (text && *text) chat->ends[n++] = (sonde_chat_mark){text, kind, 0, 0};
+    }
 }
 
 /* The variables are kept (also on failure, when they are released). */
@@ -62,6 +79,7 @@ static sonde_status create(const char *text, size_t bytes, const sonde_tokenizer
     }
     c->tokenizer = tokenizer;
     c->variables = variables;
+    c->dated = memmem(text, bytes, "strftime_now", 12) != NULL;
     char hash[33];
     c->known = recognise(text, bytes, hash);
     if (!c->known)

@@ -45,7 +45,9 @@ struct sonde_chat {
     const sonde_tokenizer *tokenizer;
     const sonde_chat_known *known;
     jinja_program *program;
+    bool dated; /* asks what day it is */
     json_t *variables; /* bos_token and the like, as transformers hands them over */
+    sonde_chat_mark ends[3]; /* the variables bos_token and eos_token, where they are texts */
     int64_t ids[SONDE_CHAT_MAX_MARKS]; /* of the marks; -1: not in the vocabulary */
 };
 

@@ -150,12 +150,12 @@ sonde_segment sonde_segmenter_push(sonde_segmenter *s, uint32_t id)
 
 typedef enum kind { MARK, OWN, OWN_SPACE, DATA } kind; /* OWN: the template's text in a turn */
 
-/* The longest mark of the template's own bytes at text[at], or NULL. */
-static const sonde_chat_mark *mark_at(const sonde_chat *chat, const uint8_t *tags,
-                                      const sonde_chat_text *text, size_t at)
+/* The longest mark of a list in the template's own bytes at text[at], or NULL. */
+static const sonde_chat_mark *find_mark(const sonde_chat_mark *list, const uint8_t *tags,
+                                        const sonde_chat_text *text, size_t at)
 {
     const sonde_chat_mark *best = NULL;
-    for (const sonde_chat_mark *m = chat->known->marks->list; m->text; m++) {
+    for (const sonde_chat_mark *m = list; m->text; m++) {
         size_t n = strlen(m->text);
         if (n > text->bytes - at || memcmp(text->text + at, m->text, n) != 0) continue;
         bool own = true;
@@ -163,6 +163,13 @@ static const sonde_chat_mark *mark_at(const sonde_chat *chat, const uint8_t *tag
         if (own && (!best || n > strlen(best->text))) best = m;
     }
     return best;
+}
+
+static const sonde_chat_mark *mark_at(const sonde_chat *chat, const uint8_t *tags,
+                                      const sonde_chat_text *text, size_t at)
+{
+    const sonde_chat_mark *mark = find_mark(chat->known->marks->list, tags, text, at);
+    return mark ? mark : find_mark(chat->ends, tags, text, at);
 }
 
 static uint8_t data_segment(const sonde_segmenter *s, uint8_t tag)

@@ -101,6 +101,8 @@ sonde_status sonde_config_normalise(json_t *root, const char *source, sonde_erro
 sonde_status sonde_config_from_gguf(const sonde_gguf *gguf, json_t **root, sonde_error *err);
 sonde_status sonde_gguf_tokenizer(const sonde_gguf *gguf, sonde_tokenizer **tokenizer,
                                   sonde_error *err);
+sonde_status sonde_gguf_chat(const sonde_gguf *gguf, const sonde_tokenizer *tokenizer,
+                             sonde_chat **chat, sonde_error *err);
 
 /* The folder or file that a model name means: `path` itself when it exists, else "org/name" in the
  * local Hugging Face cache. Given to the caller (sonde_free). */

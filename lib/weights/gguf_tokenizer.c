@@ -217,3 +217,16 @@ sonde_status sonde_gguf_tokenizer(const sonde_gguf *gguf, sonde_tokenizer **toke
     reset_arrays(&arrays);
     return status;
 }
+
+sonde_status sonde_gguf_chat(const sonde_gguf *gguf, const sonde_tokenizer *tokenizer,
+                             sonde_chat **chat, sonde_error *err)
+{
+    const gguf_value *value = gguf_find(gguf, "tokenizer.chat_template");
+    if (!value || value->kind != GGUF_STRING)
+        return sonde_fail(err, SONDE_BAD_TOKENIZER, "%s: this model has no chat template (no metadata key "
+                          "tokenizer.chat_template); render the conversation elsewhere and give it as "
+                          "\"text\"", gguf_file(gguf));
+    sonde_status status = sonde_chat_create((const char *)value->data, (size_t)value->count, tokenizer,
+                                            chat, err);
+    return status == SONDE_OK ? status : sonde_error_prefix(err, "%s", gguf_file(gguf));
+}

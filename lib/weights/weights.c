@@ -201,3 +201,11 @@ sonde_status sonde_weights_tokenizer(const sonde_weights *weights, sonde_tokeniz
         return sonde_gguf_tokenizer(weights->gguf, tokenizer, err);
     return sonde_tokenizer_open(weights->path, tokenizer, err);
 }
+
+sonde_status sonde_weights_chat(const sonde_weights *weights, const sonde_tokenizer *tokenizer,
+                                sonde_chat **chat, sonde_error *err)
+{
+    if (weights->container == SONDE_CONTAINER_GGUF)
+        return sonde_gguf_chat(weights->gguf, tokenizer, chat, err);
+    return sonde_chat_open(weights->path, tokenizer, chat, err);
+}

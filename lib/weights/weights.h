@@ -11,7 +11,7 @@
 #include "core/core.h"
 #include "kernels/dtype/dtype.h"
 #include "sonde/recipe.h"
-#include "sonde/text.h"
+#include "sonde/chat.h"
 
 #define SONDE_TENSOR_MAX_DIMS 8
 
@@ -72,6 +72,10 @@ void sonde_weights_hash_tensor(sonde_weights *weights, const sonde_tensor *tenso
 /* The tokenizer that came with the checkpoint: the folder's files or the GGUF's arrays. */
 sonde_status sonde_weights_tokenizer(const sonde_weights *weights, sonde_tokenizer **tokenizer,
                                      sonde_error *err);
+/* Its chat format: the folder's template or the GGUF's tokenizer.chat_template. BAD_TOKENIZER when
+ * there is none or it is not known. The tokenizer is kept until the format is destroyed. */
+sonde_status sonde_weights_chat(const sonde_weights *weights, const sonde_tokenizer *tokenizer,
+                                sonde_chat **chat, sonde_error *err);
 
 /* --- single containers, for their tests and fuzzers ------------------------------------------- */
 

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -103,26 +104,72 @@ static void check_case(const sonde_chat *chat, const sonde_tokenizer *t, const c
     free(json);
 }
 
-/* One file of goldens; tokenizers stand in `folder`. */
-static void check_template(const char *path, const char *folder, counts *n)
+/* A folder as a checkpoint has it: the golden's tokenizer, template and names of special tokens. */
+static void make_folder(const char *place, const json_t *root, const char *folder)
+{
+    char *from = sonde_path_join(place, "tokenizer.json"), *to = sonde_path_join(folder, "tokenizer.json");
+    char *config = sonde_path_join(folder, "tokenizer_config.json");
+    json_t *value = json_object();
+    json_object_set(value, "chat_template", json_object_get(root, "template"));
+    json_object_set(value, "bos_token", json_object_get(root, "bos_token"));
+    json_object_set(value, "eos_token", json_object_get(root, "eos_token"));
+    unlink(to);
+    assert_int_equal(symlink(from, to), 0);
+    assert_int_equal(json_dump_file(value, config, 0), 0);
+    json_decref(value);
+    sonde_free(from);
+    sonde_free(to);
+    sonde_free(config);
+}
+
+static void remove_folder(const char *folder)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+    for (size_t i = 0; i < SONDE_COUNT(names); i++) {
+        char *path = sonde_path_join(folder, names[i]);
+        unlink(path);
+        sonde_free(path);
+    }
+    rmdir(folder);
+}
+
+/* One file of goldens; tokenizers stand in `tokenizers`. */
+static void check_template(const char *path, const char *tokenizers, counts *n)
 {
     sonde_error err = {0};
     json_t *root = NULL;
+    const json_t *test;
     sonde_tokenizer *t = NULL;
     sonde_chat *chat = NULL;
-    assert_int_equal(sonde_json_load_flags(path, (size_t)64 << 20, JSON_ALLOW_NUL, SONDE_BAD_FILE, &root, &err), SONDE_OK);
-    const json_t *template = json_object_get(root, "template"), *test;
-    char *place = sonde_path_join(folder, json_string_value(json_object_get(root, "tokenizer")));
-    if (sonde_tokenizer_open(place, &t, &err) != SONDE_OK) fail_msg("%s: %s", place, err.message);
-    if (sonde_chat_create(json_string_value(template), json_string_length(template), t, &chat, &err))
-        fail_msg("%s: %s", path, err.message);
+    char folder[] = "/tmp/sonde_chat_XXXXXX";
     size_t i;
+    assert_int_equal(sonde_json_load(path, (size_t)64 << 20, SONDE_BAD_FILE, &root, &err), SONDE_OK);
+    char *place = sonde_path_join(tokenizers, json_string_value(json_object_get(root, "tokenizer")));
+    char *whole = realpath(place, NULL);
+    assert_non_null(whole);
+    assert_non_null(mkdtemp(folder));
+    make_folder(whole, root, folder);
+    if (sonde_tokenizer_open(folder, &t, &err) != SONDE_OK) fail_msg("%s: %s", place, err.message);
+    if (sonde_chat_open(folder, t, &chat, &err) != SONDE_OK) fail_msg("%s: %s", path, err.message);
     json_array_foreach(json_object_get(root, "cases"), i, test)
         check_case(chat, t, json_string_value(json_object_get(root, "date")), test, n);
     sonde_chat_destroy(&chat);
     sonde_tokenizer_destroy(&t);
+    remove_folder(folder);
     sonde_free(place);
+    free(whole);
     json_decref(root);
+}
+
+static void test_chat_own_templates(void **state)
+{
+    counts n = {0};
+    (void)state;
+    check_template("tests/goldens/chat/mistral-v0.1.json", "tests/goldens/text", &n);
+    check_template("tests/goldens/chat/smollm2.json", "tests/goldens/text", &n);
+    assert_int_equal(n.cases, 16);
+    assert_int_equal(n.errors, 2);
+    assert_int_equal(n.bad, 0);
 }
 
 static void test_chat_shared_templates(void **state)
@@ -275,6 +322,7 @@ static void test_harmony_shared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chat_own_templates),
         cmocka_unit_test(test_chat_shared_templates),
         cmocka_unit_test(test_harmony_shared),
     };

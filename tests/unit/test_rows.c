@@ -397,12 +397,12 @@ static void test_rows_match(void **state)
                      SONDE_OK);
     const uint32_t ids[] = {279, 64, 277, 65}; /* [S] a <x> b */
     bool keeps[4];
-    assert_int_equal(sonde_rows_match("special|last:1", ids, 4, tokenizer, keeps, &err), SONDE_OK);
+    assert_int_equal(sonde_rows_match("special|last:1", ids, NULL, 4, tokenizer, keeps, &err), SONDE_OK);
     assert_true(keeps[0] && !keeps[1] && keeps[2] && keeps[3]);
-    assert_int_equal(sonde_rows_match("special|last:1", ids, 4, NULL, keeps, &err), SONDE_OK);
+    assert_int_equal(sonde_rows_match("special|last:1", ids, NULL, 4, NULL, keeps, &err), SONDE_OK);
     assert_true(!keeps[0] && !keeps[1] && !keeps[2] && keeps[3]);
-    assert_int_equal(sonde_rows_match("prompt", ids, 0, NULL, keeps, &err), SONDE_OK);
-    assert_int_equal(sonde_rows_match("prmpt", ids, 4, tokenizer, keeps, &err), SONDE_USAGE);
+    assert_int_equal(sonde_rows_match("prompt", ids, NULL, 0, NULL, keeps, &err), SONDE_OK);
+    assert_int_equal(sonde_rows_match("prmpt", ids, NULL, 4, tokenizer, keeps, &err), SONDE_USAGE);
     assert_string_equal(err.message,
                         "rows expression 'prmpt': no term 'prmpt'; did you mean 'prompt'?");
     sonde_tokenizer_destroy(&tokenizer);

@@ -44,6 +44,10 @@ SONDE_API sonde_status sonde_chat_create(const char *text, size_t bytes,
 SONDE_API void sonde_chat_destroy(sonde_chat **chat);
 /* Of the template: "llama-3.1-tools". Borrowed. */
 SONDE_API const char *sonde_chat_name(const sonde_chat *chat);
+/* XXH3-128 of the template's text, 32 hex digits. Borrowed. */
+SONDE_API const char *sonde_chat_hash(const sonde_chat *chat);
+/* Does the template ask what day it is? */
+SONDE_API bool sonde_chat_is_dated(const sonde_chat *chat);
 
 typedef struct sonde_chat_options {
     uint32_t struct_size;

@@ -40,7 +40,7 @@ typedef struct sonde_job_options {
     /* known, refused until built */
     bool resume;
     const char *shard_size, *config, *chat_args;
-    const char *chat_open;
+    int32_t chat_open; /* auto, yes, no */
 } sonde_job_options;
 /* struct_size-free: filled by sonde_options_defaults with this table. */
 SONDE_API extern const sonde_option sonde_job_options_table[];
@@ -130,8 +130,10 @@ SONDE_API sonde_status sonde_job_generate(sonde_job *job, const sonde_job_watch 
  * of bool. UNKNOWN_NAME with near names, or why the family lacks the point. */
 SONDE_API sonde_status sonde_points_match(const sonde_model *model, const char *const *selections,
                                           int64_t count, bool *marks, sonde_error *err);
-/* Which of the n tokens of one plain prompt a rows expression keeps. */
-SONDE_API sonde_status sonde_rows_match(const char *expression, const uint32_t *tokens, int64_t n,
+/* Which of the n tokens of one prompt a rows expression keeps; segments (codes of sonde_segment) may
+ * be NULL: no conversation. */
+SONDE_API sonde_status sonde_rows_match(const char *expression, const uint32_t *tokens,
+                                        const uint8_t *segments, int64_t n,
                                         const sonde_tokenizer *tokenizer, bool *keeps,
                                         sonde_error *err);
 

@@ -9,7 +9,7 @@
 #define SONDE_MODEL_H
 
 #include "sonde/base.h"
-#include "sonde/text.h"
+#include "sonde/chat.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -75,6 +75,10 @@ SONDE_API sonde_status sonde_model_hash(sonde_model *model, const char **hex, so
 /* The checkpoint's tokenizer, opened at the first call; borrowed for the model's life. */
 SONDE_API sonde_status sonde_model_tokenizer(sonde_model *model, const sonde_tokenizer **tokenizer,
                                              sonde_error *err);
+/* The checkpoint's chat format, opened at the first call; borrowed for the model's life.
+ * BAD_TOKENIZER when it has no template or one that is not known. */
+SONDE_API sonde_status sonde_model_chat(sonde_model *model, const sonde_chat **chat,
+                                        sonde_error *err);
 /* Ids that end generation (config's eos_token_id, generation_config.json); returns the count. */
 SONDE_API int64_t sonde_model_eos(const sonde_model *model, const int64_t **ids);
 

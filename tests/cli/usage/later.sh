@@ -1,8 +1,6 @@
 # options and values of later versions are refused by name
-for option in --resume '--shard-size 1G' '--config run.yaml' --chat '--chat-args {}' '--chat-open yes' \
+for option in --resume '--shard-size 1G' '--config run.yaml' \
     '--backend cuda' '--kv-dtype fp8' '--kv-dtype int8'; do
     t sonde capture m p.jsonl -o x.h5 $option
 done
-t sonde generate m --chat -p hi
-t sonde tokens m --chat -p hi
 t sonde capture m p.jsonl -o x.h5 --shard-size
