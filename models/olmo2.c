@@ -7,7 +7,8 @@
  *   x = x + rms((silu(x Wg) * x Wu) Wd) w           post_feedforward_layernorm
  *
  * OLMo 3: three of four layers slide, or those that `layer_types` names; rope scaling is for the full
- * layers only.
+ * layers only. Where a file has one rope_theta it is that of both kinds, as the models were trained
+ * (transformers 5.23 takes 10000 for the sliding ones then).
  */
 #include "llama_block.h"
 
@@ -60,9 +61,9 @@ static sonde_status describe_third(sonde_recipe *r, sonde_error *err)
     llama_model m = {0};
     read_model(r, &m);
     int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
-    sonde_rope_spec rope = sonde_get_rope(r, "full_attention", m.dims.head_dim, 500000.0);
-    sonde_rope_spec local = sonde_get_rope(r, "sliding_attention", m.dims.head_dim, rope.theta);
-    int32_t full_table = sonde_rope_table(r, &rope), local_table = sonde_rope_table(r, &local);
+    sonde_rope_spec full = sonde_get_rope(r, "full_attention", m.dims.head_dim, 10000.0);
+    sonde_rope_spec local = sonde_get_rope(r, "sliding_attention", m.dims.head_dim, full.theta);
+    int32_t full_table = sonde_rope_table(r, &full), local_table = sonde_rope_table(r, &local);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {
         int64_t reach = llama_window(r, layer, (layer + 1) % 4 != 0, window);
@@ -84,6 +85,6 @@ const sonde_family sonde_family_olmo2 = {
 
 /* Its GGUF files are of architecture olmo2 with a window; lib/weights names them. */
 const sonde_family sonde_family_olmo3 = {
-    .name = "olmo3", .title = "OLMo 3", .model_types = third, .gguf_archs = archs,
-    .weights = weights, .ignored_weights = llama_ignored_weights, .describe = describe_third,
+    .name = "olmo3", .title = "OLMo 3", .model_types = third, .gguf_archs = archs, .weights = weights,
+    .ignored_weights = llama_ignored_weights, .describe = describe_third,
 };

@@ -4,6 +4,7 @@
  *   x = embed_tokens[token]            [rows, H]
  *   n = layernorm(x)                   input_layernorm
  *   q, k, v = n W (+ b)                [rows, N d], [rows, K d] x 2
+ *   q, k = layernorm by head           where `qk_layernorm`: a tensor of weights for each head
  *   q, k = rope(q, k)                  half-split, the first `partial_rotary_factor` of each head
  *   x = x + softmax(q k d^-1/2) v Wo
  *   n = layernorm(x)                   post_attention_layernorm
@@ -25,6 +26,8 @@ static const sonde_weight_name weights[] = {
     {SONDE_ROLE_ATTN_K_BIAS, LAYER "self_attn.k_proj.bias", 0},
     {SONDE_ROLE_ATTN_V, LAYER "self_attn.v_proj.weight", 0},
     {SONDE_ROLE_ATTN_V_BIAS, LAYER "self_attn.v_proj.bias", 0},
+    {SONDE_ROLE_ATTN_Q_NORM, LAYER "self_attn.q_layernorm.norms.%d.weight", 0},
+    {SONDE_ROLE_ATTN_K_NORM, LAYER "self_attn.k_layernorm.norms.%d.weight", 0},
     {SONDE_ROLE_ATTN_OUT, LAYER "self_attn.o_proj.weight", 0},
     {SONDE_ROLE_MLP_NORM, LAYER "post_attention_layernorm.weight", 0},
     {SONDE_ROLE_MLP_NORM_BIAS, LAYER "post_attention_layernorm.bias", 0},
@@ -51,8 +54,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.act = sonde_get_act(r, "hidden_act", "silu");
     m.qkv_bias = sonde_get_bool(r, "use_qkv_bias", false);
     m.order = sonde_get_bool(r, "use_parallel_residual", false) ? PLAIN_ONE_NORM : PLAIN_SEQUENTIAL;
-    if (sonde_get_bool(r, "qk_layernorm", false))
-        sonde_refuse(r, "qk_layernorm (norms of single heads, a tensor each)");
+    m.head_norms = sonde_get_bool(r, "qk_layernorm", false);
     plain_read_rope(r, &m, plain_rotary_dims(r, &m, 0.25), 10000.0, SONDE_ROPE_HALF);
     sonde_ignore_keys(r, neutral);
     return plain_describe(r, &m, err);

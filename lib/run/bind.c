@@ -318,7 +318,8 @@ static sonde_status bind_role(sonde_model *model, sonde_role role, int64_t layer
                     : bind_vector(model, bound, rows, 0, err);
 }
 
-/* Weights of a norm: of one group for all of them, or for each its own. */
+/* Weights of a norm: of one group for all of them, or for each its own (in one tensor, or a tensor
+ * each). */
 static sonde_status bind_norm(sonde_model *model, const sonde_step *s, sonde_role role,
                               sonde_error *err)
 {
@@ -328,6 +329,10 @@ static sonde_status bind_norm(sonde_model *model, const sonde_step *s, sonde_rol
     SONDE_TRY(new_bound(model, role, s->layer, &bound, err));
     if (!bound) return SONDE_OK;
     if (!spec->weight_per_group) return bind_vector(model, bound, spec->group, 0, err);
+    uint32_t flags;
+    sonde_role_rows slice;
+    if (!sonde_recipe_tensor(model->recipe, role, s->layer, &flags, &slice))
+        return sonde_bind_own_vectors(model, bound, width / spec->group, spec->group, err);
     return bind_vector(model, bound, width, width / spec->group, err);
 }
 
@@ -351,7 +356,7 @@ static sonde_status bind_experts_step(sonde_model *model, const sonde_step *s, i
         SONDE_TRY(sonde_bind_experts(model, bound, n_experts, rows, x->width / SONDE_MAX(x->slots, 1),
                                      err));
     SONDE_TRY(new_bound(model, s->bias, s->layer, &bound, err));
-    return bound ? sonde_bind_expert_biases(model, bound, n_experts, rows, err) : SONDE_OK;
+    return bound ? sonde_bind_own_vectors(model, bound, n_experts, rows, err) : SONDE_OK;
 }
 
 static sonde_status bind_rope(sonde_model *model, const sonde_rope_spec *spec, sonde_error *err)

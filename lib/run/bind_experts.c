@@ -57,7 +57,7 @@ sonde_status sonde_bind_experts(sonde_model *model, sonde_bound *bound, int64_t 
 }
 
 /* Biases are one vector [experts, rows]; stored, a row for each expert, or a tensor for each. */
-sonde_status sonde_bind_expert_biases(sonde_model *model, sonde_bound *bound, int64_t n, int64_t rows,
+sonde_status sonde_bind_own_vectors(sonde_model *model, sonde_bound *bound, int64_t n, int64_t rows,
                                       sonde_error *err)
 {
     uint32_t flags;

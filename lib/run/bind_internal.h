@@ -33,7 +33,7 @@ void sonde_bind_decode(const sonde_model *model, const sonde_matrix_source *sour
 /* bind_experts.c: a matrix of [rows, cols], or a vector of `rows`, for each of n experts. */
 sonde_status sonde_bind_experts(sonde_model *model, sonde_bound *bound, int64_t n, int64_t rows,
                                 int64_t cols, sonde_error *err);
-sonde_status sonde_bind_expert_biases(sonde_model *model, sonde_bound *bound, int64_t n, int64_t rows,
+sonde_status sonde_bind_own_vectors(sonde_model *model, sonde_bound *bound, int64_t n, int64_t rows,
                                       sonde_error *err);
 
 #endif

@@ -94,6 +94,8 @@ static const struct {
     {"qwen3moe", "attention_bias", "blk.0.attn_q.bias"},
     {"starcoder2", "use_bias", "blk.0.attn_q.bias"},
     {"gptneox", "attention_bias", "blk.0.attn_qkv.bias"},
+    {"command-r", "attention_bias", "blk.0.attn_q.bias"},
+    {"olmo2", "attention_bias", "blk.0.attn_q.bias"},
     {"command-r", "use_qk_norm", "blk.0.attn_q_norm.weight"},
     {"stablelm", "use_qkv_bias", "blk.0.attn_q.bias"},
     {"stablelm", "qk_layernorm", "blk.0.attn_q_norm.weight"},

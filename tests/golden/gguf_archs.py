@@ -218,7 +218,10 @@ def gemma2_keys(config, rope):
 
 
 def gemma3_keys(config, rope):
-    pattern = config.get("sliding_window_pattern", 6)
+    pattern, types = config.get("sliding_window_pattern", 6), config.get("layer_types")
+    slides = [t == "sliding_attention" for t in types or []]
+    if types and slides != [(i + 1) % pattern != 0 for i in range(len(types))]:
+        pattern = slides
     return {"attention.sliding_window": config["sliding_window"],
             "final_logit_softcapping": config.get("final_logit_softcapping"),
             "attention.sliding_window_pattern": pattern if pattern != 6 else None,
@@ -380,7 +383,9 @@ def llama4_lost(config, rope):
 
 
 def smollm3_lost(config, rope):
-    return dict(unless(config, use_sliding_window=False), no_rope_layers=config.get("no_rope_layers"))
+    window = {"sliding_window": config["sliding_window"]} if config.get("use_sliding_window") else {}
+    return dict(unless(config, use_sliding_window=False), **window,
+                no_rope_layers=config.get("no_rope_layers"))
 
 
 def mpt_lost(config, rope):

@@ -22,7 +22,7 @@ GPT2 = dict(base="transformer", layers="h", embed="wte", pos="wpe", final="ln_f"
             norms=("ln_1", "ln_2"), attn="attn", out="c_proj", down="c_proj", fused="c_attn")
 
 
-RECORDERS = {}  # by model_type; filled by hf_alibi_points, hf_expert_points, hf_latent_points
+RECORDERS = {}  # by model_type; filled by the other hf_*_points
 
 
 def load(folder, attention="eager"):
@@ -126,17 +126,19 @@ class Recorder:
         def eager(module, query, key, value, attention_mask, scaling=None, **kwargs):
             out = self._eager(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
             if self.names == "all":
-                self._attention(module, query, key, attention_mask, scaling, out[1])
+                self._attention(module, query, key, attention_mask, scaling, out[1],
+                                kwargs.get("softcap"))
             return out
         self._module.eager_attention_forward = eager
 
-    def _attention(self, module, query, key, mask, scaling, pattern):
+    def _attention(self, module, query, key, mask, scaling, pattern, softcap=None):
         prefix = f"blocks.{module.layer_idx}.attn."
         self._put(prefix + "q_rot", query[0].transpose(0, 1).flatten(1))
         self._put(prefix + "k_rot", key[0].transpose(0, 1).flatten(1))
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         keys = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
         scores = (query @ keys.transpose(2, 3) * scaling)[0]
+        scores = scores if softcap is None else torch.tanh(scores / softcap) * softcap
         n_rows, n_keys = scores.shape[1:]
         seen = torch.ones(n_rows, n_keys).tril(n_keys - n_rows).bool()
         if mask is not None:

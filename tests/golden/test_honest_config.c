@@ -82,6 +82,8 @@ static const struct {
     {"mpt", "learned_pos_emb", "there are none where there is ALiBi"},
     {"gpt_oss", "hidden_act", "its activation is of its own kind"},
     {"gemma", "hidden_act", "Hugging Face always uses tanh-GELU"},
+    {"phi3", "rope_parameters.short_factor", "the prompt is longer than the original length"},
+    {"gemma3_text", "_sliding_window_pattern", "Hugging Face's code never reads it"},
     {"phi3", "rope_scaling.short_factor", "the prompt is longer than the original length"},
 };
 

@@ -25,7 +25,9 @@ from transformers import AutoModelForCausalLM
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "golden"))
+import dense_families  # noqa: E402
 import hf_alibi_points  # noqa: E402, F401
+import hf_dense_points  # noqa: E402, F401
 import hf_expert_points  # noqa: E402, F401
 import hf_latent_points  # noqa: E402, F401
 import hf_points  # noqa: E402
@@ -123,7 +125,7 @@ FAMILIES = {
         "yarn", factor=4.0, beta_fast=2.0, beta_slow=1.0, truncate=False,
         original_max_position_embeddings=CONTEXT)),
     "llama4": ("Llama4TextConfig", LLAMA4),
-}
+} | dense_families.DENSE
 
 
 def draw_correction(model, generator):
@@ -226,7 +228,8 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     for n, (name, (config_class, options)) in enumerate(FAMILIES.items()):
         if name in (sys.argv[1:] or FAMILIES):
-            lengths = SHORT if config_class in SHORT_FAMILIES else LENGTHS
+            dense = name in dense_families.DENSE and "longrope" not in name
+            lengths = SHORT if dense or config_class in SHORT_FAMILIES else LENGTHS
             make(name, config_class, options, torch.Generator().manual_seed(SEED + n), lengths)
 
 
