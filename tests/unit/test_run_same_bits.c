@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-static const char *const families[] = {"llama", "gpt2", "qwen2_sliding", "gpt_oss", "llama4"};
+static const char *const families[] = {"llama",  "gpt2",        "qwen2_sliding", "gpt_oss",
+                                       "llama4", "gemma3_text", "cohere",        "phi3_longrope"};
 
 /* One sequence at a time, all rows in one chunk, nothing left out, nothing joined. */
 static const run_case plainest = {
