@@ -4,8 +4,8 @@ TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 TEST_SCRIPTS := $(wildcard tests/cli/run.sh tests/python/run.sh tests/install/run.sh) \
                 $(sort $(wildcard tests/golden/check_*.py)) tools/check_deps.py tools/config_keys.py
 SUPPORT_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard tests/support/*.c))
-# Small programs that tests/python/run.sh calls.
-TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/python/*.c))
+# Small programs that test scripts call.
+TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/python/*.c) tests/golden/family_table.c)
 TEST_LIBS := $(shell pkg-config --libs cmocka zlib 2>/dev/null)
 $(TEST_BIN) $(TOOL_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
@@ -46,6 +46,11 @@ check:
 	@$(REMAKE) check-run
 check-run:
 	@$(RUN_TESTS) $(TEST_BIN) $(FUZZ_BIN) $(TEST_SCRIPTS)
+
+## family-table: brings the README's table of families up to date with the code
+.PHONY: family-table
+family-table: $(B)/tests/golden/family_table
+	@BUILD='$(B)' $(PYTHON) tests/golden/check_family_table.py --write
 
 ## check-all: check with gcc and clang, the sanitizers, a minute of each fuzz target, long goldens
 check-all:
