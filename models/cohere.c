@@ -40,6 +40,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     static const sonde_dims defaults = {.n_layers = 40, .hidden = 8192, .n_heads = 64, .ffn = 22528,
                                         .vocab = 256000, .max_positions = 8192};
+    static const char *const neutral[] = {"model_max_length", NULL};
     plain_model m = {.order = PLAIN_ONE_NORM, .gated = true};
     plain_read_sizes(r, &m, &defaults, true);
     m.eps = sonde_get_float(r, "layer_norm_eps", 1e-5);
@@ -49,6 +50,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.logit_scale = sonde_get_float(r, "logit_scale", 0.0625);
     if (!(m.logit_scale > 0.0)) sonde_refuse(r, "logit_scale %g", m.logit_scale);
     plain_read_rope(r, &m, m.dims.head_dim, 500000.0, SONDE_ROPE_INTERLEAVED);
+    sonde_ignore_keys(r, neutral);
     return plain_describe(r, &m, err);
 }
 

@@ -26,7 +26,8 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
         .layers = 26, .hidden = 2304, .heads = 8, .kv_heads = 4, .head_dim = 256, .ffn = 9216,
         .vocab = 256000, .max_positions = 8192, .eps = 1e-6, .theta = 10000.0, .tied = true,
         .act_key = "hidden_activation", .act = "gelu_pytorch_tanh"};
-    static const char *const neutral[] = {"hidden_act", "cache_implementation", NULL};
+    static const char *const neutral[] = {"hidden_act", "cache_implementation", "sliding_window_size",
+                                          NULL};
     llama_model m = {.post_norms = true};
     llama_read(r, &m, &defaults);
     llama_absent(r, &m);

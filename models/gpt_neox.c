@@ -43,6 +43,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     static const sonde_dims defaults = {.n_layers = 44, .hidden = 6144, .n_heads = 64, .ffn = 24576,
                                         .vocab = 50432, .max_positions = 2048};
+    static const char *const neutral[] = {"attention_probs_dropout_prob", "hidden_dropout_prob", NULL};
     plain_model m = {.mlp_bias = true, .norm_bias = true};
     plain_read_sizes(r, &m, &defaults, false);
     if (m.dims.n_kv_heads != m.dims.n_heads) sonde_refuse(r, "grouped queries in a gpt_neox model");
@@ -52,6 +53,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.order = sonde_get_bool(r, "use_parallel_residual", true) ? PLAIN_PARALLEL : PLAIN_SEQUENTIAL;
     plain_read_rope(r, &m, plain_rotary_dims(r, &m, 0.25), 10000.0, SONDE_ROPE_HALF);
     plain_slice_by_head(r, m.dims.head_dim);
+    sonde_ignore_keys(r, neutral);
     return plain_describe(r, &m, err);
 }
 

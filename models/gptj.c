@@ -37,6 +37,8 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     static const sonde_dims defaults = {.n_layers = 28, .hidden = 4096, .n_heads = 16, .vocab = 50400,
                                         .max_positions = 2048};
+    /* Hugging Face reads neither: it always rotates and always scales. */
+    static const char *const neutral[] = {"rotary", "scale_attn_weights", NULL};
     plain_model m = {.order = PLAIN_ONE_NORM, .mlp_bias = true, .norm_bias = true, .head_bias = true};
     plain_read_sizes(r, &m, &defaults, false);
     if (m.dims.n_kv_heads != m.dims.n_heads) sonde_refuse(r, "grouped queries in a gptj model");
@@ -45,6 +47,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     if (sonde_is_null(r, "rotary_dim")) sonde_refuse(r, "rotary_dim null");
     int64_t rotary_dims = sonde_get_int(r, "rotary_dim", 64, 2, m.dims.head_dim);
     plain_read_rope(r, &m, rotary_dims, 10000.0, SONDE_ROPE_INTERLEAVED);
+    sonde_ignore_keys(r, neutral);
     return plain_describe(r, &m, err);
 }
 

@@ -57,10 +57,13 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     llama_model m = {0};
     static const llama_defaults defaults = {.max_positions = 4096, .eps = 1e-5, .theta = 10000.0};
+    static const char *const neutral[] = {"full_attn_mod", "interpolate_factor", NULL};
     llama_read_dims(r, &m, &defaults);
     llama_absent(r, &m);
     read_rope(r, &m);
     slice(r, &m.dims);
+    if (sonde_get_bool(r, "lm_head_bias", false)) sonde_refuse(r, "lm_head_bias");
+    sonde_ignore_keys(r, neutral);
     int64_t window = sonde_get_int(r, "sliding_window", 0, 0, INT32_MAX);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++)

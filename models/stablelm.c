@@ -44,7 +44,8 @@ static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
 
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
-    static const char *const neutral[] = {"norm_eps", NULL};
+    static const char *const neutral[] = {"norm_eps", "num_heads", "rope_pct",
+                                          "rotary_scaling_factor", NULL};
     static const sonde_dims defaults = {.n_layers = 32, .hidden = 2560, .n_heads = 32,
                                         .n_kv_heads = 32, .ffn = 6912, .vocab = 50304,
                                         .max_positions = 4096};
