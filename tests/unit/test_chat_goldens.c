@@ -319,12 +319,99 @@ static void test_harmony_shared(void **state)
     sonde_tokenizer_destroy(&t);
 }
 
+/* ---- segments ----------------------------------------------------------------------------------- */
+
+static void add_segment(sonde_string *out, const sonde_tokenizer *t, uint32_t id, sonde_segment segment,
+                        sonde_segment *last)
+{
+    const char *piece;
+    size_t n;
+    if (segment != *last) sonde_string_format(out, "|%.2s:", sonde_segment_name(segment));
+    *last = segment;
+    assert_int_equal(sonde_tokenizer_piece(t, id, &piece, &n, NULL), SONDE_OK);
+    for (size_t i = 0; i < n; i++) sonde_string_append(out, piece[i] == '\n' ? "/" : piece + i, 1);
+}
+
+/* A conversation and what is generated after it, as "|segment:text" with newlines as slashes. */
+static void check_segments(const char *name, const char *messages, const char *generated, const char *want)
+{
+    char path[512];
+    json_t *root = NULL;
+    sonde_tokenizer *t = NULL;
+    sonde_chat *chat = NULL;
+    sonde_chat_text text = {0};
+    sonde_tokens tokens = {0};
+    sonde_string out = {0};
+    sonde_error err = {0};
+    sonde_segment last = SONDE_SEGMENT_NONE;
+    snprintf(path, sizeof path, "%s/tokenizers/%s", test_shared(), name);
+    assert_int_equal(sonde_tokenizer_open(path, &t, &err), SONDE_OK);
+    snprintf(path, sizeof path, "%s/goldens/chat/%s.json", test_shared(), name);
+    assert_int_equal(sonde_json_load(path, (size_t)64 << 20, SONDE_BAD_FILE, &root, &err), SONDE_OK);
+    const json_t *template = json_object_get(root, "template");
+    assert_int_equal(sonde_chat_create(json_string_value(template), json_string_length(template), t, &chat,
+                                       &err), SONDE_OK);
+    if (sonde_chat_render(chat, messages, strlen(messages), NULL, &text, &err) != SONDE_OK)
+        fail_msg("%s", err.message);
+    sonde_encode_options encode = {sizeof encode, 0, SONDE_BOS_NO, text.plain};
+    assert_int_equal(sonde_tokenizer_encode(t, text.text, text.bytes, &encode, &tokens, &err), SONDE_OK);
+    for (size_t i = 0; i < tokens.count; i++)
+        add_segment(&out, t, tokens.ids[i],
+                    sonde_segment_of(text.segments, tokens.text_start[i], tokens.text_end[i]), &last);
+    sonde_string_text(&out, "||");
+    encode.plain = NULL;
+    last = SONDE_SEGMENT_NONE;
+    assert_int_equal(sonde_tokenizer_encode(t, generated, strlen(generated), &encode, &tokens, &err), SONDE_OK);
+    for (size_t i = 0; i < tokens.count; i++)
+        add_segment(&out, t, tokens.ids[i], sonde_segmenter_push(&text.end, tokens.ids[i]), &last);
+    assert_string_equal(out.data, want);
+    sonde_string_reset(&out);
+    sonde_tokens_reset(&tokens);
+    sonde_chat_text_reset(&text);
+    sonde_chat_destroy(&chat);
+    sonde_tokenizer_destroy(&t);
+    json_decref(root);
+}
+
+static void test_chat_segments(void **state)
+{
+    (void)state;
+    if (!test_shared()) skip();
+    check_segments("qwen3",
+                   "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"Q<think>\"},"
+                   "{\"role\":\"assistant\",\"content\":\"A\",\"tool_calls\":[{\"function\":{\"name\":\"f\","
+                   "\"arguments\":{\"a\":1}}}]},{\"role\":\"tool\",\"content\":\"21\"}]",
+                   "<think>\nhm\n</think>\n\nIt.<tool_call>\n{}\n</tool_call><|im_end|>",
+                   "|ma:<|im_start|>system/|sy:S|ma:<|im_end|>/<|im_start|>user/|us:Q<think>|ma:<|im_end|>/"
+                   "<|im_start|>assistant/|as:A|ma:/<tool_call>/|to:{\"name\": \"f\", "
+                   "\"arguments\": {\"a\": 1}}/|ma:</tool_call><|im_end|>/<|im_start|>user/<tool_response>/"
+                   "|to:21|ma:/</tool_response><|im_end|>/<|im_start|>assistant/|||ma:<think>/|re:hm/"
+                   "|ma:</think>//|as:It.|ma:<tool_call>/|to:{}/|ma:</tool_call><|im_end|>");
+    check_segments("llama-3.1", "[{\"role\":\"user\",\"content\":\"<|eot_id|> \"},{\"role\":\"ipython\","
+                   "\"content\":\"1\"},{\"role\":\"wizard\",\"content\":\"w\"}]", "Hi<|eot_id|>",
+                   "|ma:<|begin_of_text|><|start_header_id|>user<|end_header_id|>//|us:<|eot_id|>|ma:<|eot_id|>"
+                   "<|start_header_id|>ipython<|end_header_id|>//|to:1|ma:<|eot_id|><|start_header_id|>wizard"
+                   "<|end_header_id|>//|no:w|ma:<|eot_id|><|start_header_id|>assistant<|end_header_id|>//"
+                   "|||as:Hi|ma:<|eot_id|>");
+    check_segments("gpt-oss", "[{\"role\":\"assistant\",\"channel\":\"analysis\",\"content\":\"t\"},"
+                   "{\"role\":\"tool\",\"name\":\"functions.f\",\"recipient\":\"assistant\","
+                   "\"channel\":\"commentary\",\"content\":\"1\"}]",
+                   "<|channel|>analysis<|message|>hm<|end|><|start|>assistant to=functions.f<|channel|>commentary"
+                   "<|message|>{}<|call|><|start|>assistant<|channel|>final<|message|>Yes<|return|>",
+                   "|ma:<|start|>assistant<|channel|>analysis<|message|>|re:t|ma:<|end|><|start|>functions.f "
+                   "to=assistant<|channel|>commentary<|message|>|to:1|ma:<|end|><|start|>assistant|||ma:"
+                   "<|channel|>analysis<|message|>|re:hm|ma:<|end|><|start|>assistant to=functions.f<|channel|>"
+                   "commentary<|message|>|to:{}|ma:<|call|><|start|>assistant<|channel|>final<|message|>|as:Yes"
+                   "|ma:<|return|>");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chat_own_templates),
         cmocka_unit_test(test_chat_shared_templates),
         cmocka_unit_test(test_harmony_shared),
+        cmocka_unit_test(test_chat_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
