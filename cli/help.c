@@ -6,6 +6,18 @@
 #define NAME_COLUMNS 26
 #define TEXT_COLUMNS 98
 
+/* Behind "families:", broken between titles. */
+static void print_families(FILE *out)
+{
+    int at = (int)strlen("families:");
+    for (int64_t i = 0; i < sonde_family_count(); i++) {
+        const char *title = sonde_family_title(i), *end = i + 1 < sonde_family_count() ? ";" : "";
+        int n = (int)strlen(title) + 2;
+        if (at + n > TEXT_COLUMNS) at = fprintf(out, "\n  %s%s", title, end) - 1;
+        else at += fprintf(out, " %s%s", title, end);
+    }
+}
+
 void cli_print_help(FILE *out)
 {
     fprintf(out, "sonde " SONDE_VERSION ": runs open language models and records their "
@@ -16,8 +28,7 @@ void cli_print_help(FILE *out)
     for (const cli_verb *verb = cli_verbs; verb->name; verb++)
         if (!verb->run) fprintf(out, " %s", verb->name);
     fprintf(out, "\n\nfamilies:");
-    for (int64_t i = 0; i < sonde_family_count(); i++)
-        fprintf(out, "%s %s", i ? ";" : "", sonde_family_title(i));
+    print_families(out);
     fprintf(out, "\n\nsonde VERB --help says more. Exit codes: 0 done; 1 they differ; 2 bad usage; 3 "
                  "a bad model,\ntokenizer, prompt or capture file; 4 the machine (disk, memory, "
                  "output); 5 a probe failed;\n6 interrupted.\n");
