@@ -148,10 +148,15 @@ def _read_bits(dataset, first, last):
     return bits
 
 
-def _read_floats(dataset, first, last):
-    """Rows [first, last) as float32."""
+def _element(dataset):
+    """What values are given as: float32, but whole numbers (moe.expert_ids) as int32."""
+    return np.int32 if dataset.dtype == np.int32 else np.float32
+
+
+def _read_values(dataset, first, last):
+    """Rows [first, last) as float32 or int32."""
     if not _is_bf16(dataset):
-        return np.ascontiguousarray(dataset[first:last], np.float32)
+        return np.ascontiguousarray(dataset[first:last], _element(dataset))
     pipeline = _pipeline(dataset)
     if not pipeline:
         return _widen(_read_bits(dataset, first, last))
@@ -277,12 +282,12 @@ class Point:
         return first, last
 
     def read(self, first=0, last=None):
-        """Rows [first, last) as float32 [last - first, *shape]. Ragged: a list, one array
-        [heads, keys] a row (see `ragged`)."""
+        """Rows [first, last) as float32 (numbers of experts: int32) [last - first, *shape]. Ragged:
+        a list, one array [heads, keys] a row (see `ragged`)."""
         first, last = self._range(first, last)
         if self.ragged:
             return [values for values, _ in self.ragged_rows(first, last)]
-        return _read_floats(self.data, first, last)
+        return _read_values(self.data, first, last)
 
     def bits(self, first=0, last=None):
         """Rows [first, last) as stored; bf16 as uint16. Ragged: the flat values of those rows."""
@@ -299,13 +304,13 @@ class Point:
             return [self.read(int(r), int(r) + 1)[0] for r in rows]
         if rows.size and not (0 <= rows.min() and rows.max() < self.rows):
             raise IndexError(f"{self.name}: a row outside of 0..{self.rows - 1}")
-        out = np.empty((len(rows),) + tuple(self.shape), np.float32)
+        out = np.empty((len(rows),) + tuple(self.shape), _element(self.data))
         block = self.data.chunks[0] if self.data.chunks else 1024
         order = np.argsort(rows, kind="stable")
         cuts = np.flatnonzero(np.diff(rows[order] // block)) + 1
         for group in np.split(order, cuts) if len(order) else []:
             first, last = int(rows[group[0]]), int(rows[group[-1]]) + 1
-            out[group] = _read_floats(self.data, first, last)[rows[group] - first]
+            out[group] = _read_values(self.data, first, last)[rows[group] - first]
         return out
 
     def blocks(self, rows=None):
@@ -339,7 +344,7 @@ class Point:
         has_keys = "first_key" in self.item
         keys = self.item["first_key"][first:last] if has_keys else np.zeros(last - first)
         heads = self.shape[0] if self.shape else 1
-        values = _read_floats(self.data, int(ends[0]), int(ends[-1]))
+        values = _read_values(self.data, int(ends[0]), int(ends[-1]))
         for i in range(last - first):
             row = values[ends[i] - ends[0]:ends[i + 1] - ends[0]]
             yield row.reshape(heads, -1), int(keys[i])
@@ -610,7 +615,7 @@ class Capture:
         """A probe's table as it is stored (bf16 as float32)."""
         item = self.file["probes/" + path]
         if item.ndim and _is_bf16(item):
-            return _read_floats(item, 0, item.shape[0])
+            return _read_values(item, 0, item.shape[0])
         return item[()]
 
     def probe(self, instance):

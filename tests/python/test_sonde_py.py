@@ -240,6 +240,16 @@ class MinimalCapture(unittest.TestCase):
                 self.assertEqual(len(capture.sequences_table(pandas=False)["sequence"]), 2)
                 self.assertEqual(capture.tokens(1).tolist(), list(range(10, 20)))
 
+    def test_whole_numbers_stay_whole(self):
+        self.write()
+        ids = np.arange(40, dtype=np.int32).reshape(20, 2) + (1 << 24)  # float32 would lose these
+        with h5py.File(self.path, "r+") as file:
+            file["activations/blocks.0.moe.expert_ids"] = ids
+        with sonde.open(self.path) as capture:
+            self.assertTrue(same_bits(capture.rows("blocks.0.moe.expert_ids"), ids))
+            some = capture["blocks.0.moe.expert_ids"].take([3, 17])
+            self.assertTrue(same_bits(some, ids[[3, 17]]))
+
     def test_refusals(self):
         cases = [(lambda f: f.attrs.__delitem__("format_version"), "format_version"),
                  (lambda f: f.attrs.__setitem__("format_version", 2), "format_version is 2"),
