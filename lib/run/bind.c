@@ -123,10 +123,18 @@ sonde_status sonde_bind_missing(const sonde_model *model, sonde_role role, int64
                       sonde_weights_path(model->weights), name);
 }
 
+/* Whole numbers in safetensors are quants whose scales stand elsewhere: never weights themselves. */
+static bool is_readable(const sonde_model *model, sonde_dtype dtype)
+{
+    bool whole = dtype == SONDE_DTYPE_I8 || dtype == SONDE_DTYPE_I16 || dtype == SONDE_DTYPE_I32 ||
+                 dtype == SONDE_DTYPE_I64;
+    return sonde_dtype_decodes(dtype) && (model->recipe->gguf || !whole);
+}
+
 sonde_status sonde_bind_use(sonde_model *model, const sonde_tensor *t, sonde_error *err)
 {
     model->used[t - sonde_weights_at(model->weights, 0)] = true;
-    if (sonde_dtype_decodes(t->dtype)) return SONDE_OK;
+    if (is_readable(model, t->dtype)) return SONDE_OK;
     return sonde_fail(err, SONDE_BAD_MODEL, "%s: tensor %s: element type %s cannot be read by this "
                       "build", t->file, t->name, sonde_dtype_name(t->dtype));
 }

@@ -47,7 +47,12 @@ static void test_decode_gives_the_bits_of_ggml(void **state)
                                          SONDE_DTYPE_Q5_1,  SONDE_DTYPE_Q8_0,   SONDE_DTYPE_Q2_K,
                                          SONDE_DTYPE_Q3_K,  SONDE_DTYPE_Q4_K,   SONDE_DTYPE_Q5_K,
                                          SONDE_DTYPE_Q6_K,  SONDE_DTYPE_IQ4_NL, SONDE_DTYPE_IQ4_XS,
-                                         SONDE_DTYPE_MXFP4, SONDE_DTYPE_TQ1_0,  SONDE_DTYPE_TQ2_0};
+                                         SONDE_DTYPE_MXFP4, SONDE_DTYPE_TQ1_0,  SONDE_DTYPE_TQ2_0,
+                                         SONDE_DTYPE_IQ1_S, SONDE_DTYPE_IQ1_M,  SONDE_DTYPE_IQ2_XXS,
+                                         SONDE_DTYPE_IQ2_XS, SONDE_DTYPE_IQ2_S, SONDE_DTYPE_IQ3_XXS,
+                                         SONDE_DTYPE_IQ3_S, SONDE_DTYPE_NVFP4,  SONDE_DTYPE_Q1_0,
+                                         SONDE_DTYPE_Q2_0,  SONDE_DTYPE_I8,     SONDE_DTYPE_I16,
+                                         SONDE_DTYPE_I32,   SONDE_DTYPE_I64,    SONDE_DTYPE_F64};
     for (size_t i = 0; i < SONDE_COUNT(dtypes); i++) {
         assert_true(sonde_dtype_decodes(dtypes[i]));
         compare_file(dtypes[i]);

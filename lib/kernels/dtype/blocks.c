@@ -81,10 +81,30 @@ static void decode_q8_0(const void *src, float *dst, int64_t n)
     }
 }
 
+/* Plain numbers, rounded to fp32. */
+#define PLAIN_DECODER(name, type)                                                                  \
+    static void decode_##name(const void *src, float *dst, int64_t n)                              \
+    {                                                                                              \
+        const char *at = src;                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            type value;                                                                            \
+            memcpy(&value, at + (size_t)i * sizeof value, sizeof value);                           \
+            dst[i] = (float)value;                                                                 \
+        }                                                                                          \
+    }
+PLAIN_DECODER(i8, int8_t)
+PLAIN_DECODER(i16, int16_t)
+PLAIN_DECODER(i32, int32_t)
+PLAIN_DECODER(i64, int64_t)
+PLAIN_DECODER(f64, double)
+
 static const struct {
     sonde_dtype dtype;
     sonde_block_decoder *decode;
 } decoders[] = {
+    {SONDE_DTYPE_I8, decode_i8},               {SONDE_DTYPE_I16, decode_i16},
+    {SONDE_DTYPE_I32, decode_i32},             {SONDE_DTYPE_I64, decode_i64},
+    {SONDE_DTYPE_F64, decode_f64},
     {SONDE_DTYPE_Q4_0, decode_q4_0},           {SONDE_DTYPE_Q4_1, decode_q4_1},
     {SONDE_DTYPE_Q8_0, decode_q8_0},           {SONDE_DTYPE_Q5_0, decode_q5_0},
     {SONDE_DTYPE_Q5_1, decode_q5_1},           {SONDE_DTYPE_Q2_K, sonde_decode_q2_k},
@@ -94,6 +114,11 @@ static const struct {
     {SONDE_DTYPE_MXFP4, sonde_decode_mxfp4},   {SONDE_DTYPE_TQ1_0, sonde_decode_tq1_0},
     {SONDE_DTYPE_TQ2_0, sonde_decode_tq2_0},   {SONDE_DTYPE_F8_E4M3, sonde_decode_f8_e4m3},
     {SONDE_DTYPE_F8_E5M2, sonde_decode_f8_e5m2}, {SONDE_DTYPE_F8_E8M0, sonde_decode_f8_e8m0},
+    {SONDE_DTYPE_IQ1_S, sonde_decode_iq1_s},   {SONDE_DTYPE_IQ1_M, sonde_decode_iq1_m},
+    {SONDE_DTYPE_IQ2_XXS, sonde_decode_iq2_xxs}, {SONDE_DTYPE_IQ2_XS, sonde_decode_iq2_xs},
+    {SONDE_DTYPE_IQ2_S, sonde_decode_iq2_s},   {SONDE_DTYPE_IQ3_XXS, sonde_decode_iq3_xxs},
+    {SONDE_DTYPE_IQ3_S, sonde_decode_iq3_s},   {SONDE_DTYPE_NVFP4, sonde_decode_nvfp4},
+    {SONDE_DTYPE_Q1_0, sonde_decode_q1_0},     {SONDE_DTYPE_Q2_0, sonde_decode_q2_0},
 };
 
 sonde_block_decoder *sonde_block_decoder_of(sonde_dtype dtype)

@@ -15,6 +15,11 @@ sonde_block_decoder sonde_decode_q2_k, sonde_decode_q3_k, sonde_decode_q4_k, son
     sonde_decode_q6_k;
 /* Values from a table of 16. */
 sonde_block_decoder sonde_decode_iq4_nl, sonde_decode_iq4_xs, sonde_decode_mxfp4;
+/* Points of a grid of 8 or 4 values. */
+sonde_block_decoder sonde_decode_iq1_s, sonde_decode_iq1_m, sonde_decode_iq2_xxs,
+    sonde_decode_iq2_xs, sonde_decode_iq2_s, sonde_decode_iq3_xxs, sonde_decode_iq3_s;
+/* One bit and two bits an element, and FP4 with scales of 16 elements. */
+sonde_block_decoder sonde_decode_q1_0, sonde_decode_q2_0, sonde_decode_nvfp4;
 /* As mxfp4, scales apart: n / 2 bytes of blocks, n / 32 scales. */
 void sonde_decode_mxfp4_apart(const uint8_t *blocks, const uint8_t *scales, float *dst, int64_t n);
 /* Eight-bit floats, exact. */

@@ -1,5 +1,5 @@
 /* blocks_table.c - blocks whose quants index a table of 16 values, and ternary ones; after ggml's
- * dequantize_row_iq4_nl, _iq4_xs, _mxfp4, _tq1_0 and _tq2_0. */
+ * dequantize_row_iq4_nl, _iq4_xs, _mxfp4, _nvfp4, _q1_0, _q2_0, _tq1_0 and _tq2_0. */
 #include "blocks.h"
 
 #include <string.h>
@@ -154,4 +154,51 @@ void sonde_decode_tq2_0(const void *src, float *dst, int64_t n)
             for (int j = 0; j < 32; j++)
                 *dst++ = (float)((block[run / 4 * 32 + j] >> (2 * (run % 4)) & 3) - 1) * d;
     }
+}
+
+/* d, a bit an element: d or -d. */
+void sonde_decode_q1_0(const void *src, float *dst, int64_t n)
+{
+    const uint8_t *block = src;
+    for (int64_t i = 0; i < n; i += 128, block += 18, dst += 128) {
+        float d = sonde_half_at(block);
+        for (int j = 0; j < 128; j++) dst[j] = block[2 + j / 8] >> j % 8 & 1 ? d : -d;
+    }
+}
+
+/* d, two bits an element: d * (q - 1). */
+void sonde_decode_q2_0(const void *src, float *dst, int64_t n)
+{
+    const uint8_t *block = src;
+    for (int64_t i = 0; i < n; i += 64, block += 18, dst += 64) {
+        float d = sonde_half_at(block);
+        for (int j = 0; j < 64; j++)
+            dst[j] = d * (float)((block[2 + j / 4] >> 2 * (j % 4) & 3) - 1);
+    }
+}
+
+/* Half of an unsigned E4M3 of four exponent bits; the top bit is ignored, and 0x7F is zero. */
+static float half_of_e4m3(uint8_t byte)
+{
+    int exponent = byte >> 3 & 15;
+    float mantissa = (float)(byte & 7);
+    if (byte == 0x7F) return 0.0f;
+    if (exponent == 0) return mantissa * 0x1p-10f;
+    float value = (1.0f + mantissa / 8.0f) * 0x1p-8f;
+    for (int i = 0; i < exponent; i++) value *= 2.0f;
+    return value;
+}
+
+/* Scales of 4 groups, then 8 bytes a group: low nibbles are elements 0-7, high ones 8-15. */
+void sonde_decode_nvfp4(const void *src, float *dst, int64_t n)
+{
+    const uint8_t *block = src;
+    for (int64_t i = 0; i < n; i += 64, block += 36)
+        for (int g = 0; g < 4; g++, dst += 16) {
+            float scale = half_of_e4m3(block[g]);
+            for (int j = 0; j < 8; j++) {
+                dst[j] = scale * fp4_values[block[4 + 8 * g + j] & 15];
+                dst[j + 8] = scale * fp4_values[block[4 + 8 * g + j] >> 4];
+            }
+        }
 }
