@@ -326,7 +326,7 @@ static void add_segment(sonde_string *out, const sonde_tokenizer *t, uint32_t id
 {
     const char *piece;
     size_t n;
-    if (segment != *last) sonde_string_format(out, "|%.2s:", sonde_segment_name(segment));
+    if (segment != *last) sonde_string_format(out, "|%.2s:", sonde_segment_name((int)segment));
     *last = segment;
     assert_int_equal(sonde_tokenizer_piece(t, id, &piece, &n, NULL), SONDE_OK);
     for (size_t i = 0; i < n; i++) sonde_string_append(out, piece[i] == '\n' ? "/" : piece + i, 1);
