@@ -26,7 +26,7 @@ typedef struct bench {
     bench_memory memory;
     int32_t n_counts;
     int32_t counts[MAX_COUNTS]; /* of threads */
-    double flops_per_token;     /* of a prefill */
+    double flops_per_token, bytes_per_token; /* of a prefill; weights that a decoded token reads */
     series gflops[MAX_COUNTS], read[MAX_COUNTS], prefill[MAX_COUNTS], decode[MAX_COUNTS];
     series of_peak[MAX_COUNTS], of_read[MAX_COUNTS];
     series with, without, overhead, cpu_overhead, codec, ratio;
@@ -73,18 +73,6 @@ static sonde_status read_counts(bench *b, const char *text, sonde_error *err)
     return SONDE_OK;
 }
 
-/* Two a weight and token of the blocks' matrices, and the products of attention with half of the
- * tokens on average; the logits of one row are left out. */
-static double count_flops(const sonde_model *model, const sonde_model_info *i, int64_t tokens)
-{
-    bool gated = sonde_model_find_point(model, "blocks.0.mlp.up") >= 0;
-    double dims = (double)(i->head_dim + i->value_dim);
-    double heads = (double)(i->n_heads + i->n_kv_heads) * dims;
-    double matrices = (double)i->hidden * (heads + (double)i->ffn * (gated ? 3 : 2));
-    double attention = (double)i->n_heads * dims * (double)tokens / 2;
-    return 2 * (double)i->n_layers * (matrices + attention);
-}
-
 static const char *level_of(const sonde_model_info *info)
 {
     return strcmp(info->backend, "cpu") == 0 ? info->level : "avx2";
@@ -102,7 +90,10 @@ static sonde_status look_at_model(bench *b, const cli_call *call, sonde_error *e
     int64_t tokens = call->own.bench_tokens;
     if (b->info.max_positions > 0 && tokens >= b->info.max_positions)
         tokens = b->info.max_positions - 1;
-    b->flops_per_token = count_flops(b->model, &b->info, tokens);
+    sonde_model_cost cost;
+    SONDE_TRY(sonde_model_cost_get(b->model, &cost, err));
+    b->flops_per_token = cost.flops_per_row + cost.flops_per_key * (double)tokens / 2;
+    b->bytes_per_token = cost.weight_bytes;
     b->loops = bench_loops_find(level_of(&b->info));
     b->spec = (bench_spec){.model = call->words[0], .options = &call->job, .tokens = tokens,
                            .vocab = b->info.vocab};
@@ -127,7 +118,7 @@ static sonde_status measure_threads(bench *b, int32_t i, sonde_error *err)
     add(&b->prefill[i], prefill);
     add(&b->decode[i], decode);
     add(&b->of_peak[i], prefill * b->flops_per_token * 1e-9 / gflops);
-    add(&b->of_read[i], decode * (double)b->info.packed_bytes * 1e-9 / read);
+    add(&b->of_read[i], decode * b->bytes_per_token * 1e-9 / read);
     return SONDE_OK;
 }
 
@@ -206,6 +197,7 @@ static json_t *bench_json(const bench *b, const cli_call *call)
     json_object_set_new(value, "rounds", json_integer(call->own.rounds));
     json_object_set_new(value, "prefill_tokens", json_integer(b->spec.tokens));
     json_object_set_new(value, "flops_per_token", cli_json_real(b->flops_per_token));
+    json_object_set_new(value, "bytes_per_token", cli_json_real(b->bytes_per_token));
     json_object_set_new(value, "by_threads", threads);
     json_object_set_new(value, "capture", capture_json(b));
     json_object_set_new(value, "others_share", cli_json_real(b->others < 0 ? NAN : b->others));

@@ -238,8 +238,8 @@ static void sum_memory(estimate *e)
     cost->why = job->why;
 }
 
-/* Products and attention at the rate just measured, nine tenths of it; decode steps also read the
- * weights once each, at 10 bytes a nanosecond. */
+/* Products and attention at the rate just measured, nine tenths of it; decode steps also read their
+ * weights once each (of the experts those that some row chooses), at 10 bytes a nanosecond. */
 static void guess_time(const estimate *e)
 {
     sonde_job_cost *cost = e->cost;
@@ -253,8 +253,10 @@ static void guess_time(const estimate *e)
                    e->keys * plan.flops_per_key;
     double together = (double)SONDE_MIN(cost->sequences, (uint64_t)e->window.size);
     double reads = together > 0 ? (double)cost->generated_tokens_max / together : 0.0;
+    double experts = SONDE_MIN(together * plan.expert_bytes_per_row, plan.expert_bytes);
     if (rate > 0.0)
-        cost->seconds_estimate = flops / (rate * cores) + reads * (double)(cost->memory_weights + cost->mapped_weights) / 1e10;
+        cost->seconds_estimate =
+            flops / (rate * cores) + reads * (plan.weight_bytes + experts) / 1e10;
 }
 
 static void find_disk(const char *output, sonde_job_cost *cost)

@@ -37,6 +37,30 @@ static void add_flops(const sonde_plan *plan, const sonde_step *s, sonde_plan_in
     *(s->logits ? &info->flops_of_logits : &info->flops_per_row) += flops;
 }
 
+static double matrix_bytes(const sonde_packed *m)
+{
+    if (!m) return 0.0;
+    return m->mapped ? (double)sonde_dtype_bytes(m->source.dtype, m->rows * m->cols) : (double)m->bytes;
+}
+
+/* Weights that an op reads; embeddings are read a row at a time. */
+static void add_bytes(const sonde_plan *plan, const sonde_op *op, sonde_plan_info *info)
+{
+    const sonde_buffer *buffers = plan->model->recipe->buffers;
+    for (int32_t i = 0; i < op->n_steps; i++) {
+        const sonde_step *s = op->steps[i];
+        if (op->kind == SONDE_OP_LINEAR) info->weight_bytes += matrix_bytes(op->matrix[i]);
+        for (int64_t h = 0; op->kind == SONDE_OP_HEADS && op->matrix[i] && h < s->u.heads.n_heads; h++)
+            info->weight_bytes += matrix_bytes(&op->matrix[i][h]);
+        if (op->kind != SONDE_OP_EXPERTS || !op->matrix[i]) continue;
+        const sonde_buffer *ids = &buffers[s->in[1]];
+        double all = 0.0;
+        for (int64_t e = 0; e < ids->experts; e++) all += matrix_bytes(&op->matrix[i][e]);
+        info->expert_bytes += all;
+        info->expert_bytes_per_row += all * (double)ids->width / (double)ids->experts;
+    }
+}
+
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
 {
     *info = (sonde_plan_info){.last_layer = -1,
@@ -54,6 +78,7 @@ void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
         const sonde_op *op = &plan->ops[i];
         if (op->kind == SONDE_OP_HOOK || op->kind == SONDE_OP_NARROW) continue;
         info->planned_steps++;
+        add_bytes(plan, op, info);
         for (int32_t j = 0; j < op->n_steps; j++) {
             info->last_layer = SONDE_MAX(info->last_layer, op->steps[j]->layer);
             add_flops(plan, op->steps[j], info);
@@ -95,5 +120,19 @@ sonde_status sonde_plan_text(const sonde_plan *plan, char **text, sonde_error *e
         return sonde_no_memory(err, "a plan's text", 4096);
     }
     *text = out.data;
+    return SONDE_OK;
+}
+
+sonde_status sonde_model_cost_get(const sonde_model *model, sonde_model_cost *cost, sonde_error *err)
+{
+    sonde_plan_options options = {.want_logits = true, .batch_rows = 1, .max_sequences = 1,
+                                  .max_positions = 1};
+    sonde_plan *plan = NULL;
+    sonde_plan_info info;
+    SONDE_TRY(sonde_plan_create(model, &options, &plan, err));
+    sonde_plan_info_get(plan, &info);
+    sonde_plan_destroy(&plan);
+    *cost = (sonde_model_cost){info.flops_per_row, info.flops_per_key, info.flops_of_logits,
+                               info.weight_bytes + info.expert_bytes_per_row};
     return SONDE_OK;
 }

@@ -52,6 +52,8 @@ typedef struct sonde_plan_info {
     double flops_per_row;  /* of planned products, those of the logits apart */
     double flops_per_key;  /* of planned attention, for one visible key of a row */
     double flops_of_logits; /* for one row */
+    double weight_bytes;    /* that every step reads, experts apart */
+    double expert_bytes, expert_bytes_per_row; /* of all experts; of those that a row chooses */
 } sonde_plan_info;
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info);
 /* Multiplications and additions a second that one thread does with the model's backend, from a
