@@ -10,9 +10,7 @@
  *
  * With `apply_residual_connection_post_layernorm` n is added to, not x.
  */
-#include "plain_block.h"
-
-#include <math.h>
+#include "plain_read.h"
 
 static const sonde_weight_name weights[] = {
     {SONDE_ROLE_TOKEN_EMBED, "transformer.word_embeddings.weight", 0},
@@ -47,28 +45,16 @@ static const char *const neutral[] = {
 
 static void read_model(sonde_recipe *r, plain_model *m)
 {
-    sonde_dims *d = &m->dims;
-    d->n_layers = sonde_get_int(r, "num_hidden_layers", 2, 1, 4096);
-    d->hidden = sonde_get_int(r, "hidden_size", 64, 1, 1 << 24);
-    d->n_heads = d->n_kv_heads = sonde_get_int(r, "num_attention_heads", 8, 1, 1 << 16);
-    d->head_dim = d->value_dim = d->hidden / d->n_heads;
-    d->ffn = 4 * d->hidden;
-    d->vocab = sonde_get_int(r, "vocab_size", 250880, 1, 1 << 24);
-    int64_t trained = sonde_get_int(r, "seq_length", 2048, 1, INT32_MAX);
-    d->max_positions = sonde_get_int(r, "max_position_embeddings", trained, 1, INT32_MAX);
-    if (d->hidden % d->n_heads != 0)
-        sonde_refuse(r, "hidden size %lld with %lld heads", (long long)d->hidden,
-                     (long long)d->n_heads);
-    if (sonde_get_int(r, "intermediate_size", d->ffn, 1, INT32_MAX) != d->ffn)
-        sonde_refuse(r, "an MLP that is not %lld wide", (long long)d->ffn);
-    sonde_set_dims(r, d);
+    sonde_dims defaults = {.n_layers = 2, .hidden = 64, .n_heads = 8, .vocab = 250880};
+    defaults.max_positions = sonde_get_int(r, "seq_length", 2048, 1, INT32_MAX);
+    plain_read_sizes(r, m, &defaults, true);
+    plain_refuse_groups(r, m);
+    plain_refuse_widths(r, m);
     m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
-    m->scale = 1.0 / sqrt((double)d->head_dim);
     m->act = SONDE_ACT_GELU_TANH;
     plain_biases(m, true);
     m->norm_bias = true;
-    m->tied = sonde_get_bool(r, "tie_word_embeddings", true);
-    m->slopes = sonde_alibi_slopes(r, d->n_heads, 8.0);
+    m->slopes = sonde_alibi_slopes(r, m->dims.n_heads, 8.0);
     m->alibi = SONDE_ALIBI_KEY;
     sonde_ignore_keys(r, neutral);
 }

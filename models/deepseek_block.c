@@ -19,9 +19,9 @@
 #include <math.h>
 
 const sonde_weight_name deepseek_weights[] = {
-    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", 0},
-    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},
+    NAMES_OF_ENDS(0)
+    NAMES_OF_NORMS(0)
+    NAMES_OF_QKV
     {SONDE_ROLE_ATTN_Q_A, "model.layers.%d.self_attn.q_a_proj.weight", 0},
     {SONDE_ROLE_ATTN_Q_A_BIAS, "model.layers.%d.self_attn.q_a_proj.bias", 0},
     {SONDE_ROLE_ATTN_Q_A_NORM, "model.layers.%d.self_attn.q_a_layernorm.weight", 0},
@@ -34,12 +34,8 @@ const sonde_weight_name deepseek_weights[] = {
     {SONDE_ROLE_ATTN_K_ABSORB, "model.layers.%d.self_attn.kv_b_proj.weight", 0},
     {SONDE_ROLE_ATTN_K_UP, "model.layers.%d.self_attn.kv_b_proj.weight", 0},
     {SONDE_ROLE_ATTN_V_UP, "model.layers.%d.self_attn.kv_b_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
-    {SONDE_ROLE_MLP_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
-    {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
-    {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
-    {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
+    NAMES_OF_ATTN_OUT
+    NAMES_OF_GATED_MLP
     {SONDE_ROLE_ROUTER, "model.layers.%d.mlp.gate.weight", 0},
     {SONDE_ROLE_ROUTER_CORRECTION, "model.layers.%d.mlp.gate.e_score_correction_bias", 0},
     {SONDE_ROLE_EXPERT_GATE, "model.layers.%d.mlp.experts.%d.gate_proj.weight", SONDE_WEIGHT_WHOLE},
@@ -51,8 +47,6 @@ const sonde_weight_name deepseek_weights[] = {
     {SONDE_ROLE_SHARED_GATE, "model.layers.%d.mlp.shared_experts.gate_proj.weight", 0},
     {SONDE_ROLE_SHARED_UP, "model.layers.%d.mlp.shared_experts.up_proj.weight", 0},
     {SONDE_ROLE_SHARED_DOWN, "model.layers.%d.mlp.shared_experts.down_proj.weight", 0},
-    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},
-    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
@@ -68,8 +62,6 @@ const sonde_weight_name deepseek_gguf_weights[] = {
     {SONDE_ROLE_ATTN_V_UP, "blk.%d.attn_kv_b.weight", SONDE_WEIGHT_SLICED},
     {SONDE_ROLE_NONE, NULL, 0},
 };
-
-const char *const deepseek_ignored_weights[] = {"*.rotary_emb.inv_freq", NULL};
 
 /* ---- configuration ------------------------------------------------------------------------------------ */
 
@@ -95,7 +87,7 @@ static void read_dims(sonde_recipe *r, deepseek_model *m)
 static void read_experts(sonde_recipe *r, deepseek_model *m)
 {
     const int64_t most = 1 << 20;
-    sonde_route_spec *s = &m->route;
+    sonde_route_spec *s = &m->moe.route;
     int64_t layers = m->dims.n_layers;
     m->dense_layers = sonde_get_int(r, "first_k_dense_replace", SONDE_REQUIRED, 0, INT32_MAX);
     if (m->dense_layers >= layers) m->dense_layers = layers;
@@ -103,8 +95,8 @@ static void read_experts(sonde_recipe *r, deepseek_model *m)
     s->n_chosen = sonde_get_int(r, "num_experts_per_tok", SONDE_REQUIRED, 1, s->n_experts);
     s->scaling = sonde_get_float(r, "routed_scaling_factor", SONDE_REQUIRED_FLOAT);
     s->correction = SONDE_ROLE_NONE;
-    m->moe_ffn = sonde_get_int(r, "moe_intermediate_size", SONDE_REQUIRED, 1, most);
-    m->shared_ffn = m->moe_ffn * sonde_get_int(r, "n_shared_experts", 0, 0, 1024);
+    m->moe.width = sonde_get_int(r, "moe_intermediate_size", SONDE_REQUIRED, 1, most);
+    m->moe.shared_width = m->moe.width * sonde_get_int(r, "n_shared_experts", 0, 0, 1024);
     int64_t every = sonde_get_int(r, "moe_layer_freq", 1, 1, INT32_MAX);
     if (every != 1) sonde_refuse(r, "experts on every layer but each %lldth", (long long)every);
     int64_t ahead = sonde_get_int(r, "num_nextn_predict_layers", 1, 0, 64);
@@ -121,7 +113,7 @@ static void slice_weights(sonde_recipe *r, const deepseek_model *m)
     sonde_weight_transpose_heads(r, SONDE_ROLE_ATTN_K_ABSORB);
     sonde_weight_rows(r, SONDE_ROLE_ATTN_K_UP, 0, m->nope, both);
     sonde_weight_rows(r, SONDE_ROLE_ATTN_V_UP, m->nope, m->dims.value_dim, both);
-    sonde_weight_rows(r, SONDE_ROLE_EXPERT_UP, m->moe_ffn, 0, 0);
+    sonde_weight_rows(r, SONDE_ROLE_EXPERT_UP, m->moe.width, 0, 0);
 }
 
 static void name_absent_points(sonde_recipe *r, const deepseek_model *m)
@@ -132,7 +124,7 @@ static void name_absent_points(sonde_recipe *r, const deepseek_model *m)
     sonde_absent(r, "attn.out_normed", "the attention output is not normed before it is added");
     sonde_absent(r, "mlp.out_normed", "the MLP output is not normed before it is added");
     if (m->q_rank == 0) sonde_absent(r, "attn.q_latent", "its queries have no low-rank form");
-    if (m->shared_ffn == 0) sonde_absent(r, "moe.shared_out", "it has no shared expert");
+    if (m->moe.shared_width == 0) sonde_absent(r, "moe.shared_out", "it has no shared expert");
 }
 
 void deepseek_read(sonde_recipe *r, deepseek_model *m, sonde_rope_pairing pairing)
@@ -144,7 +136,8 @@ void deepseek_read(sonde_recipe *r, deepseek_model *m, sonde_rope_pairing pairin
     read_experts(r, m);
     sonde_ignore_keys(r, neutral);
     m->eps = sonde_get_float(r, "rms_norm_eps", 1e-6);
-    m->act = sonde_get_act(r, "hidden_act", "silu");
+    m->moe.act = sonde_get_act(r, "hidden_act", "silu");
+    m->moe.hidden = m->dims.hidden;
     m->attention_bias = sonde_get_bool(r, "attention_bias", false);
     if (sonde_get_bool(r, "mlp_bias", false)) sonde_refuse(r, "mlp_bias");
     m->tied = sonde_get_bool(r, "tie_word_embeddings", false);
@@ -181,7 +174,7 @@ static sonde_buf outer_norm(sonde_recipe *r, const deepseek_model *m, int64_t la
 
 static sonde_role bias_of(const deepseek_model *m, sonde_role role)
 {
-    return m->attention_bias ? role : SONDE_ROLE_NONE;
+    return part_if(m->attention_bias, role);
 }
 
 /* Rotated queries [rows, N, nope + rope]. The norms of latents have an eps of their own. */
@@ -255,57 +248,8 @@ static sonde_buf attention(sonde_recipe *r, const deepseek_model *m, int64_t lay
     sonde_head_dims mixed = {a.z, heads, 0, m->kv_rank};
     sonde_buf z = sonde_linear_heads(r, layer, &mixed, SONDE_ROLE_ATTN_V_UP, heads, d->value_dim);
     sonde_hook(r, layer, "attn.z", z, heads);
-    sonde_buf out = sonde_linear(r, layer, z, SONDE_ROLE_ATTN_OUT,
-                                 bias_of(m, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
-    sonde_hook(r, layer, "attn.out", out, 0);
-    return out;
-}
-
-static sonde_buf dense_mlp(sonde_recipe *r, const deepseek_model *m, int64_t layer, sonde_buf n)
-{
-    const sonde_dims *d = &m->dims;
-    sonde_buf gate = sonde_linear(r, layer, n, SONDE_ROLE_MLP_GATE, SONDE_ROLE_NONE, d->ffn);
-    sonde_hook(r, layer, "mlp.pre", gate, 0);
-    sonde_buf up = sonde_linear(r, layer, n, SONDE_ROLE_MLP_UP, SONDE_ROLE_NONE, d->ffn);
-    sonde_hook(r, layer, "mlp.up", up, 0);
-    sonde_buf post = sonde_glu(r, m->act, gate, up);
-    sonde_hook(r, layer, "mlp.post", post, 0);
-    return sonde_linear(r, layer, post, SONDE_ROLE_MLP_DOWN, SONDE_ROLE_NONE, d->hidden);
-}
-
-static sonde_buf shared_expert(sonde_recipe *r, const deepseek_model *m, int64_t layer, sonde_buf n)
-{
-    if (m->shared_ffn == 0) return SONDE_NO_BUF;
-    sonde_buf gate =
-        sonde_linear(r, layer, n, SONDE_ROLE_SHARED_GATE, SONDE_ROLE_NONE, m->shared_ffn);
-    sonde_buf up = sonde_linear(r, layer, n, SONDE_ROLE_SHARED_UP, SONDE_ROLE_NONE, m->shared_ffn);
-    sonde_buf out = sonde_linear(r, layer, sonde_glu(r, m->act, gate, up), SONDE_ROLE_SHARED_DOWN,
-                                 SONDE_ROLE_NONE, m->dims.hidden);
-    sonde_hook(r, layer, "moe.shared_out", out, 0);
-    return out;
-}
-
-static sonde_buf experts(sonde_recipe *r, const deepseek_model *m, int64_t layer, sonde_buf n)
-{
-    int64_t chosen = m->route.n_chosen;
-    sonde_buf logits =
-        sonde_linear(r, layer, n, SONDE_ROLE_ROUTER, SONDE_ROLE_NONE, m->route.n_experts);
-    sonde_hook(r, layer, "moe.router_logits", logits, 0);
-    sonde_routed to = sonde_route(r, layer, logits, &m->route);
-    sonde_hook(r, layer, "moe.expert_ids", to.ids, 0);
-    sonde_hook(r, layer, "moe.expert_weights", to.weights, 0);
-    sonde_buf gate = sonde_experts(r, layer, n, to.ids, SONDE_ROLE_EXPERT_GATE, SONDE_ROLE_NONE,
-                                   m->moe_ffn);
-    sonde_hook(r, layer, "moe.pre", gate, chosen);
-    sonde_buf up = sonde_experts(r, layer, n, to.ids, SONDE_ROLE_EXPERT_UP, SONDE_ROLE_NONE,
-                                 m->moe_ffn);
-    sonde_hook(r, layer, "moe.up", up, chosen);
-    sonde_buf post = sonde_glu(r, m->act, gate, up);
-    sonde_hook(r, layer, "moe.post", post, chosen);
-    sonde_buf out = sonde_experts(r, layer, post, to.ids, SONDE_ROLE_EXPERT_DOWN, SONDE_ROLE_NONE,
-                                  m->dims.hidden);
-    sonde_hook(r, layer, "moe.expert_out", out, chosen);
-    return sonde_combine(r, out, to.weights, shared_expert(r, m, layer, n));
+    return part_linear(r, layer, z, SONDE_ROLE_ATTN_OUT, bias_of(m, SONDE_ROLE_ATTN_OUT_BIAS),
+                       d->hidden, "attn.out", 0);
 }
 
 static sonde_buf block(sonde_recipe *r, const deepseek_model *m, int64_t layer, sonde_buf x)
@@ -315,10 +259,8 @@ static sonde_buf block(sonde_recipe *r, const deepseek_model *m, int64_t layer, 
     x = sonde_add(r, x, attention(r, m, layer, n));
     sonde_hook(r, layer, "resid_mid", x, 0);
     n = outer_norm(r, m, layer, x, SONDE_ROLE_MLP_NORM, "mlp_norm", "mlp_norm.scale");
-    sonde_buf out =
-        layer < m->dense_layers ? dense_mlp(r, m, layer, n) : experts(r, m, layer, n);
-    sonde_hook(r, layer, "mlp.out", out, 0);
-    x = sonde_add(r, x, out);
+    if (layer >= m->dense_layers) return moe_feed(r, &m->moe, layer, x, n);
+    x = sonde_add(r, x, part_gated_mlp(r, layer, n, m->moe.act, &m->dims, false));
     sonde_hook(r, layer, "resid_post", x, 0);
     return x;
 }

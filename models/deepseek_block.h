@@ -5,17 +5,16 @@
 #ifndef SONDE_MODELS_DEEPSEEK_BLOCK_H
 #define SONDE_MODELS_DEEPSEEK_BLOCK_H
 
-#include "sonde/recipe.h"
+#include "moe.h"
 
 typedef struct deepseek_model {
     sonde_dims dims;
     double eps, scale;
-    sonde_act act;
-    int32_t rope;                           /* table */
-    int64_t q_rank, kv_rank;                /* q_rank 0: queries are projected directly */
-    int64_t nope, rotary;                   /* dims of a head without and with rope */
-    int64_t dense_layers, moe_ffn, shared_ffn; /* the first layers have a plain MLP; shared_ffn 0: none */
-    sonde_route_spec route;
+    int32_t rope;              /* table */
+    int64_t q_rank, kv_rank;   /* q_rank 0: queries are projected directly */
+    int64_t nope, rotary;      /* dims of a head without and with rope */
+    int64_t dense_layers;      /* the first ones have a plain MLP */
+    moe_model moe;
     bool attention_bias, tied;
 } deepseek_model;
 
@@ -26,6 +25,5 @@ void deepseek_read(sonde_recipe *r, deepseek_model *m, sonde_rope_pairing pairin
 void deepseek_write(sonde_recipe *r, const deepseek_model *m);
 
 extern const sonde_weight_name deepseek_weights[], deepseek_gguf_weights[];
-extern const char *const deepseek_ignored_weights[];
 
 #endif

@@ -32,7 +32,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     deepseek_model m = {0};
     deepseek_read(r, &m, SONDE_ROPE_INTERLEAVED);
-    read_router(r, &m.route);
+    read_router(r, &m.moe.route);
     deepseek_write(r, &m);
     return sonde_recipe_status(r, err);
 }
@@ -43,5 +43,5 @@ static const char *const archs[] = {"deepseek2", NULL};
 const sonde_family sonde_family_deepseek_v2 = {
     .name = "deepseek_v2", .title = "DeepSeek-V2, V2-Lite", .model_types = model_types,
     .gguf_archs = archs, .weights = deepseek_weights, .gguf_weights = deepseek_gguf_weights,
-    .ignored_weights = deepseek_ignored_weights, .describe = describe,
+    .ignored_weights = part_ignored_weights, .describe = describe,
 };

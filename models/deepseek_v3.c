@@ -32,7 +32,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     deepseek_model m = {0};
     bool interleaved = sonde_get_bool(r, "rope_interleave", true);
     deepseek_read(r, &m, interleaved ? SONDE_ROPE_DEINTERLEAVE : SONDE_ROPE_HALF);
-    read_router(r, &m.route);
+    read_router(r, &m.moe.route);
     deepseek_write(r, &m);
     return sonde_recipe_status(r, err);
 }
@@ -43,5 +43,5 @@ static const char *const archs[] = {"deepseek2", NULL};
 const sonde_family sonde_family_deepseek_v3 = {
     .name = "deepseek_v3", .title = "DeepSeek-V3, R1, Kimi K2", .model_types = model_types,
     .gguf_archs = archs, .weights = deepseek_weights, .gguf_weights = deepseek_gguf_weights,
-    .ignored_weights = deepseek_ignored_weights, .describe = describe,
+    .ignored_weights = part_ignored_weights, .describe = describe,
 };

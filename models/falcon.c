@@ -12,7 +12,7 @@
  * positions instead, which Hugging Face makes in bf16. They enter once, as the models were trained
  * and as its sdpa attention has them; its eager attention (5.23) adds them a second time.
  */
-#include "plain_block.h"
+#include "plain_read.h"
 
 #include <math.h>
 
@@ -56,8 +56,6 @@ static const sonde_weight_name gguf_weights[] = {
     {SONDE_ROLE_MLP_NORM_BIAS, "blk.%d.attn_norm.bias", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
-
-static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
 
 static void read_dims(sonde_recipe *r, sonde_dims *d)
 {
@@ -129,11 +127,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
     plain_model m = {0};
     read_model(r, &m);
-    plain_absent_points(r, &m);
-    sonde_buf x = plain_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = plain_block(r, &m, layer, x);
-    plain_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return plain_describe(r, &m, err);
 }
 
 static const char *const model_types[] = {"falcon", NULL};
@@ -141,6 +135,6 @@ static const char *const archs[] = {"falcon", NULL};
 
 const sonde_family sonde_family_falcon = {
     .name = "falcon", .title = "Falcon", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .gguf_weights = gguf_weights, .ignored_weights = ignored,
+    .weights = weights, .gguf_weights = gguf_weights, .ignored_weights = part_ignored_weights,
     .describe = describe,
 };

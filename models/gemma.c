@@ -8,22 +8,11 @@
 #include <math.h>
 
 static const sonde_weight_name weights[] = {
-    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", SONDE_WEIGHT_ADD_ONE},
-    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},
-    {SONDE_ROLE_ATTN_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", 0},
-    {SONDE_ROLE_ATTN_K, "model.layers.%d.self_attn.k_proj.weight", 0},
-    {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},
-    {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},
-    {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},
-    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
-    {SONDE_ROLE_MLP_NORM, "model.layers.%d.post_attention_layernorm.weight", SONDE_WEIGHT_ADD_ONE},
-    {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
-    {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
-    {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
-    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", SONDE_WEIGHT_ADD_ONE},
-    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
+    NAMES_OF_ENDS(SONDE_WEIGHT_ADD_ONE)
+    NAMES_OF_NORMS(SONDE_WEIGHT_ADD_ONE)
+    NAMES_OF_QKV
+    NAMES_OF_ATTN_OUT
+    NAMES_OF_GATED_MLP
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
@@ -41,10 +30,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.qkv_bias = m.out_bias = sonde_get_bool(r, "attention_bias", false);
     m.embed_scale = sqrt((double)m.dims.hidden);
     sonde_ignore_keys(r, neutral);
-    sonde_buf x = llama_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = llama_block(r, &m, layer, x, 0);
-    llama_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return llama_describe(r, &m, 0, err);
 }
 
 static const char *const model_types[] = {"gemma", NULL};
@@ -52,5 +38,5 @@ static const char *const archs[] = {"gemma", NULL};
 
 const sonde_family sonde_family_gemma = {
     .name = "gemma", .title = "Gemma 1", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

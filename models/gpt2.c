@@ -10,16 +10,7 @@
  *   x = x + gelu(n c_fc) c_proj        [rows, I] inside
  *   logits = layernorm(x) wte^T        ln_f
  */
-#include "sonde/recipe.h"
-
-#include <math.h>
-
-typedef struct gpt2_model {
-    sonde_dims dims;
-    double eps;
-    sonde_act act;
-    bool scale_scores, scale_by_layer, tied;
-} gpt2_model;
+#include "plain_read.h"
 
 static const sonde_weight_name weights[] = {
     {SONDE_ROLE_TOKEN_EMBED, "transformer.wte.weight", 0},
@@ -47,30 +38,6 @@ static const sonde_weight_name weights[] = {
 };
 static const char *const ignored[] = {"*h.*.attn.bias", "*h.*.attn.masked_bias", NULL};
 
-static void read_model(sonde_recipe *r, gpt2_model *m)
-{
-    const int64_t most = 1 << 24;
-    sonde_dims *d = &m->dims;
-    d->n_layers = sonde_get_int(r, "num_hidden_layers", 12, 1, 4096);
-    d->hidden = sonde_get_int(r, "hidden_size", 768, 1, most);
-    d->n_heads = sonde_get_int(r, "num_attention_heads", 12, 1, most);
-    d->n_kv_heads = d->n_heads;
-    d->head_dim = d->value_dim = d->hidden / d->n_heads;
-    d->ffn = sonde_get_int(r, "intermediate_size", 4 * d->hidden, 1, most);
-    d->vocab = sonde_get_int(r, "vocab_size", 50257, 1, most);
-    d->max_positions = sonde_get_int(r, "max_position_embeddings", 1024, 1, INT32_MAX);
-    if (d->hidden % d->n_heads != 0)
-        sonde_refuse(r, "hidden size %lld with %lld heads", (long long)d->hidden,
-                     (long long)d->n_heads);
-    sonde_set_dims(r, d);
-    m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
-    m->act = sonde_get_act(r, "activation_function", "gelu_new");
-    m->scale_scores = sonde_get_bool(r, "scale_attn_weights", true);
-    m->scale_by_layer = sonde_get_bool(r, "scale_attn_by_inverse_layer_idx", false);
-    m->tied = sonde_get_bool(r, "tie_word_embeddings", true);
-    if (sonde_get_bool(r, "add_cross_attention", false)) sonde_refuse(r, "add_cross_attention");
-}
-
 /* q, k and v are column ranges of one stored matrix. */
 static void slice_qkv(sonde_recipe *r, int64_t hidden)
 {
@@ -80,104 +47,35 @@ static void slice_qkv(sonde_recipe *r, int64_t hidden)
     sonde_weight_rows(r, SONDE_ROLE_ATTN_V_BIAS, 2 * hidden, 0, 0);
 }
 
-static sonde_buf layer_norm(sonde_recipe *r, const gpt2_model *m, int64_t layer, sonde_buf x,
-                            sonde_role weight, sonde_role bias, const char *name,
-                            const char *scale_name)
+static void read_model(sonde_recipe *r, plain_model *m)
 {
-    sonde_buf scale;
-    sonde_norm_spec spec = {.kind = SONDE_NORM_LAYER, .weight = weight, .bias = bias,
-                            .eps = m->eps, .scale = &scale};
-    sonde_buf n = sonde_norm(r, layer, x, &spec);
-    sonde_hook(r, layer, scale_name, scale, 0);
-    sonde_hook(r, layer, name, n, 0);
-    return n;
+    static const sonde_dims defaults = {.n_layers = 12, .hidden = 768, .n_heads = 12, .vocab = 50257,
+                                        .max_positions = 1024};
+    plain_read_sizes(r, m, &defaults, true);
+    plain_refuse_groups(r, m);
+    m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
+    m->act = sonde_get_act(r, "activation_function", "gelu_new");
+    if (!sonde_get_bool(r, "scale_attn_weights", true)) m->scale = 1.0;
+    if (sonde_get_bool(r, "add_cross_attention", false)) sonde_refuse(r, "add_cross_attention");
+    plain_biases(m, true);
+    m->norm_bias = m->positions = true;
+    slice_qkv(r, m->dims.hidden);
 }
 
-static sonde_buf project(sonde_recipe *r, const gpt2_model *m, int64_t layer, sonde_buf n,
-                         sonde_role weight, sonde_role bias, const char *name)
-{
-    sonde_buf out = sonde_linear(r, layer, n, weight, bias, m->dims.hidden);
-    sonde_hook(r, layer, name, out, m->dims.n_heads);
-    return out;
-}
-
-static sonde_buf attention(sonde_recipe *r, const gpt2_model *m, int64_t layer, sonde_buf n)
-{
-    const sonde_dims *d = &m->dims;
-    double scale = m->scale_scores ? 1.0 / sqrt((double)d->head_dim) : 1.0;
-    if (m->scale_by_layer) scale /= (double)(layer + 1);
-    sonde_buf q = project(r, m, layer, n, SONDE_ROLE_ATTN_Q, SONDE_ROLE_ATTN_Q_BIAS, "attn.q");
-    sonde_buf k = project(r, m, layer, n, SONDE_ROLE_ATTN_K, SONDE_ROLE_ATTN_K_BIAS, "attn.k");
-    sonde_buf v = project(r, m, layer, n, SONDE_ROLE_ATTN_V, SONDE_ROLE_ATTN_V_BIAS, "attn.v");
-    sonde_hook(r, layer, "attn.q_rot", q, d->n_heads);
-    sonde_hook(r, layer, "attn.k_rot", k, d->n_heads);
-    sonde_cache(r, layer, k, v);
-    sonde_attend_spec spec = {.n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads,
-                              .head_dim = d->head_dim, .value_dim = d->value_dim, .scale = scale,
-                              .mask = SONDE_MASK_FULL, .sinks = SONDE_ROLE_NONE};
-    sonde_attended a = sonde_attend(r, layer, q, &spec);
-    sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
-    sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
-    sonde_hook(r, layer, "attn.z", a.z, d->n_heads);
-    sonde_buf out = sonde_linear(r, layer, a.z, SONDE_ROLE_ATTN_OUT, SONDE_ROLE_ATTN_OUT_BIAS,
-                                 d->hidden);
-    sonde_hook(r, layer, "attn.out", out, 0);
-    return out;
-}
-
-static sonde_buf mlp(sonde_recipe *r, const gpt2_model *m, int64_t layer, sonde_buf n)
-{
-    sonde_buf pre = sonde_linear(r, layer, n, SONDE_ROLE_MLP_UP, SONDE_ROLE_MLP_UP_BIAS,
-                                 m->dims.ffn);
-    sonde_hook(r, layer, "mlp.pre", pre, 0);
-    sonde_buf post = sonde_activate(r, m->act, pre);
-    sonde_hook(r, layer, "mlp.post", post, 0);
-    sonde_buf out = sonde_linear(r, layer, post, SONDE_ROLE_MLP_DOWN, SONDE_ROLE_MLP_DOWN_BIAS,
-                                 m->dims.hidden);
-    sonde_hook(r, layer, "mlp.out", out, 0);
-    return out;
-}
-
-static sonde_buf block(sonde_recipe *r, const gpt2_model *m, int64_t layer, sonde_buf x)
-{
-    sonde_hook(r, layer, "resid_pre", x, 0);
-    sonde_buf n = layer_norm(r, m, layer, x, SONDE_ROLE_ATTN_NORM, SONDE_ROLE_ATTN_NORM_BIAS,
-                             "attn_norm", "attn_norm.scale");
-    x = sonde_add(r, x, attention(r, m, layer, n));
-    sonde_hook(r, layer, "resid_mid", x, 0);
-    n = layer_norm(r, m, layer, x, SONDE_ROLE_MLP_NORM, SONDE_ROLE_MLP_NORM_BIAS, "mlp_norm",
-                   "mlp_norm.scale");
-    x = sonde_add(r, x, mlp(r, m, layer, n));
-    sonde_hook(r, layer, "resid_post", x, 0);
-    return x;
-}
-
-static void name_absent_points(sonde_recipe *r)
-{
-    sonde_absent(r, "attn.q_normed", "queries and keys are not normed");
-    sonde_absent(r, "attn.k_normed", "queries and keys are not normed");
-    sonde_absent(r, "attn.out_normed", "the attention output is not normed before it is added");
-    sonde_absent(r, "mlp.up", "its MLP is not gated: there is one branch, mlp.pre");
-    sonde_absent(r, "mlp.out_normed", "the MLP output is not normed before it is added");
-}
-
+/* With `scale_attn_by_inverse_layer_idx` scores are divided by the number of the layer, from 1. */
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
-    gpt2_model m = {0};
+    plain_model m = {0};
     read_model(r, &m);
-    slice_qkv(r, m.dims.hidden);
-    name_absent_points(r);
-    sonde_buf token = sonde_embed(r, SONDE_ROLE_TOKEN_EMBED, m.dims.hidden);
-    sonde_hook(r, SONDE_GLOBAL, "embed", token, 0);
-    sonde_buf position = sonde_embed(r, SONDE_ROLE_POSITION_EMBED, m.dims.hidden);
-    sonde_hook(r, SONDE_GLOBAL, "pos_embed", position, 0);
-    sonde_buf x = sonde_add(r, token, position);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = block(r, &m, layer, x);
-    sonde_buf n = layer_norm(r, &m, SONDE_GLOBAL, x, SONDE_ROLE_FINAL_NORM,
-                             SONDE_ROLE_FINAL_NORM_BIAS, "final_norm", "final_norm.scale");
-    sonde_role head = m.tied ? SONDE_ROLE_TOKEN_EMBED : SONDE_ROLE_LM_HEAD;
-    sonde_buf logits = sonde_logits(r, n, head, SONDE_ROLE_NONE, m.dims.vocab);
-    sonde_hook(r, SONDE_GLOBAL, "logits", logits, 0);
+    bool by_layer = sonde_get_bool(r, "scale_attn_by_inverse_layer_idx", false);
+    plain_absent_points(r, &m);
+    sonde_buf x = plain_begin(r, &m);
+    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {
+        plain_model of_layer = m;
+        if (by_layer) of_layer.scale /= (double)(layer + 1);
+        x = plain_block(r, &of_layer, layer, x);
+    }
+    plain_end(r, &m, x);
     return sonde_recipe_status(r, err);
 }
 

@@ -46,7 +46,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     static const char *const neutral[] = {"attention_probs_dropout_prob", "hidden_dropout_prob", NULL};
     plain_model m = {.mlp_bias = true, .norm_bias = true};
     plain_read_sizes(r, &m, &defaults, false);
-    if (m.dims.n_kv_heads != m.dims.n_heads) sonde_refuse(r, "grouped queries in a gpt_neox model");
+    plain_refuse_groups(r, &m);
     m.eps = sonde_get_float(r, "layer_norm_eps", 1e-5);
     m.act = sonde_get_act(r, "hidden_act", "gelu");
     m.qkv_bias = m.out_bias = sonde_get_bool(r, "attention_bias", true);

@@ -93,18 +93,17 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
 }
 
 /* Experts are input-major; as MXFP4 blocks (lib/weights joins them with their scales) output-major. */
-#define LAYER "model.layers.%d."
 static const sonde_weight_name weights[] = {
     LLAMA_NAMES_BUT_MLP
-    {SONDE_ROLE_ATTN_SINKS, LAYER "self_attn.sinks", 0},
-    {SONDE_ROLE_ROUTER, LAYER "mlp.router.weight", 0},
-    {SONDE_ROLE_ROUTER_BIAS, LAYER "mlp.router.bias", 0},
-    {SONDE_ROLE_EXPERT_GATE, LAYER "mlp.experts.gate_up_proj", SONDE_WEIGHT_TRANSPOSED},
-    {SONDE_ROLE_EXPERT_GATE_BIAS, LAYER "mlp.experts.gate_up_proj_bias", 0},
-    {SONDE_ROLE_EXPERT_UP, LAYER "mlp.experts.gate_up_proj", SONDE_WEIGHT_TRANSPOSED},
-    {SONDE_ROLE_EXPERT_UP_BIAS, LAYER "mlp.experts.gate_up_proj_bias", 0},
-    {SONDE_ROLE_EXPERT_DOWN, LAYER "mlp.experts.down_proj", SONDE_WEIGHT_TRANSPOSED},
-    {SONDE_ROLE_EXPERT_DOWN_BIAS, LAYER "mlp.experts.down_proj_bias", 0},
+    {SONDE_ROLE_ATTN_SINKS, NAMES_OF_LAYER "self_attn.sinks", 0},
+    {SONDE_ROLE_ROUTER, NAMES_OF_LAYER "mlp.router.weight", 0},
+    {SONDE_ROLE_ROUTER_BIAS, NAMES_OF_LAYER "mlp.router.bias", 0},
+    {SONDE_ROLE_EXPERT_GATE, NAMES_OF_LAYER "mlp.experts.gate_up_proj", SONDE_WEIGHT_TRANSPOSED},
+    {SONDE_ROLE_EXPERT_GATE_BIAS, NAMES_OF_LAYER "mlp.experts.gate_up_proj_bias", 0},
+    {SONDE_ROLE_EXPERT_UP, NAMES_OF_LAYER "mlp.experts.gate_up_proj", SONDE_WEIGHT_TRANSPOSED},
+    {SONDE_ROLE_EXPERT_UP_BIAS, NAMES_OF_LAYER "mlp.experts.gate_up_proj_bias", 0},
+    {SONDE_ROLE_EXPERT_DOWN, NAMES_OF_LAYER "mlp.experts.down_proj", SONDE_WEIGHT_TRANSPOSED},
+    {SONDE_ROLE_EXPERT_DOWN_BIAS, NAMES_OF_LAYER "mlp.experts.down_proj_bias", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
@@ -119,6 +118,6 @@ static const char *const archs[] = {"gpt-oss", NULL};
 
 const sonde_family sonde_family_gpt_oss = {
     .name = "gpt_oss", .title = "GPT-OSS", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .gguf_weights = gguf_weights, .ignored_weights = llama_ignored_weights,
+    .weights = weights, .gguf_weights = gguf_weights, .ignored_weights = part_ignored_weights,
     .describe = describe,
 };

@@ -41,7 +41,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     static const char *const neutral[] = {"rotary", "scale_attn_weights", NULL};
     plain_model m = {.order = PLAIN_ONE_NORM, .mlp_bias = true, .norm_bias = true, .head_bias = true};
     plain_read_sizes(r, &m, &defaults, false);
-    if (m.dims.n_kv_heads != m.dims.n_heads) sonde_refuse(r, "grouped queries in a gptj model");
+    plain_refuse_groups(r, &m);
     m.eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
     m.act = sonde_get_act(r, "activation_function", "gelu_new");
     if (sonde_is_null(r, "rotary_dim")) sonde_refuse(r, "rotary_dim null");

@@ -31,10 +31,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.branch_scale = positive(r, "residual_multiplier", branch);
     m.score_scale = positive(r, "attention_multiplier", scores);
     m.logit_scale = 1.0 / positive(r, "logits_scaling", logits);
-    sonde_buf x = llama_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = llama_block(r, &m, layer, x, 0);
-    llama_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return llama_describe(r, &m, 0, err);
 }
 
 static const char *const model_types[] = {"granite", NULL};
@@ -42,5 +39,5 @@ static const char *const archs[] = {"granite", NULL};
 
 const sonde_family sonde_family_granite = {
     .name = "granite", .title = "Granite 3.x (dense)", .model_types = model_types, .gguf_archs = archs,
-    .weights = llama_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = llama_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

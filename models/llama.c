@@ -16,10 +16,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     llama_unpermute_gguf(r, &m);
     if (sonde_has(r, "num_local_experts") || sonde_has(r, "expert_count"))
         sonde_refuse(r, "mixture-of-experts layers in a llama model");
-    sonde_buf x = llama_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = llama_block(r, &m, layer, x, 0);
-    llama_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return llama_describe(r, &m, 0, err);
 }
 
 static const char *const model_types[] = {"llama", NULL};
@@ -27,6 +24,6 @@ static const char *const archs[] = {"llama", NULL};
 
 const sonde_family sonde_family_llama = {
     .name = "llama", .title = "Llama 1 to 3.3, SmolLM2", .model_types = model_types,
-    .gguf_archs = archs, .weights = llama_weights, .ignored_weights = llama_ignored_weights,
+    .gguf_archs = archs, .weights = llama_weights, .ignored_weights = part_ignored_weights,
     .describe = describe,
 };

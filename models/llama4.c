@@ -47,10 +47,8 @@ static bool is_chunked(sonde_recipe *r, int64_t layer, bool rope)
 static sonde_buf project(sonde_recipe *r, const llama4_model *m, int64_t layer, sonde_buf n,
                          sonde_role weight, sonde_role bias, const char *name, int64_t n_heads)
 {
-    sonde_buf out = sonde_linear(r, layer, n, weight, m->base.qkv_bias ? bias : SONDE_ROLE_NONE,
-                                 n_heads * m->base.dims.head_dim);
-    sonde_hook(r, layer, name, out, n_heads);
-    return out;
+    return part_linear(r, layer, n, weight, part_if(m->base.qkv_bias, bias),
+                       n_heads * m->base.dims.head_dim, name, n_heads);
 }
 
 /* What a rope layer does to q or k. */
@@ -82,20 +80,13 @@ static sonde_buf attention(sonde_recipe *r, const llama4_model *m, int64_t layer
     }
     sonde_hook(r, layer, "attn.q_rot", q, d->n_heads);
     sonde_hook(r, layer, "attn.k_rot", k, d->n_kv_heads);
-    sonde_cache(r, layer, k, v);
     sonde_attend_spec spec = {.n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads,
                               .head_dim = d->head_dim, .value_dim = d->value_dim,
                               .scale = 1.0 / sqrt((double)d->head_dim),
                               .mask = chunked ? SONDE_MASK_CHUNKED : SONDE_MASK_FULL,
                               .window = m->chunk, .sinks = SONDE_ROLE_NONE};
-    sonde_attended a = sonde_attend(r, layer, q, &spec);
-    sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
-    sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
-    sonde_hook(r, layer, "attn.z", a.z, d->n_heads);
-    sonde_role bias = m->base.out_bias ? SONDE_ROLE_ATTN_OUT_BIAS : SONDE_ROLE_NONE;
-    sonde_buf out = sonde_linear(r, layer, a.z, SONDE_ROLE_ATTN_OUT, bias, d->hidden);
-    sonde_hook(r, layer, "attn.out", out, 0);
-    return out;
+    return part_attend(r, layer, q, k, v, &spec, part_if(m->base.out_bias, SONDE_ROLE_ATTN_OUT_BIAS),
+                       d->hidden);
 }
 
 /* ---- the MLP ----------------------------------------------------------------------------------------- */
@@ -110,38 +101,6 @@ static bool is_sparse(sonde_recipe *r, int64_t layer)
     return false;
 }
 
-static sonde_buf shared_expert(sonde_recipe *r, const llama4_model *m, int64_t layer, sonde_buf n)
-{
-    sonde_buf gate = sonde_linear(r, layer, n, SONDE_ROLE_SHARED_GATE, SONDE_ROLE_NONE, m->moe.width);
-    sonde_buf up = sonde_linear(r, layer, n, SONDE_ROLE_SHARED_UP, SONDE_ROLE_NONE, m->moe.width);
-    sonde_buf post = sonde_glu(r, m->moe.act, gate, up);
-    sonde_buf out =
-        sonde_linear(r, layer, post, SONDE_ROLE_SHARED_DOWN, SONDE_ROLE_NONE, m->moe.hidden);
-    sonde_hook(r, layer, "moe.shared_out", out, 0);
-    return out;
-}
-
-static sonde_buf experts(sonde_recipe *r, const llama4_model *m, int64_t layer, sonde_buf n)
-{
-    int64_t k = m->moe.route.n_chosen;
-    sonde_routed chosen = moe_route(r, &m->moe.route, layer, n, SONDE_ROLE_NONE);
-    sonde_buf weighed = sonde_weigh(r, n, chosen.weights);
-    sonde_buf gate = sonde_experts(r, layer, weighed, chosen.ids, SONDE_ROLE_EXPERT_GATE,
-                                   SONDE_ROLE_NONE, m->moe.width);
-    sonde_hook(r, layer, "moe.pre", gate, k);
-    sonde_buf up = sonde_experts(r, layer, weighed, chosen.ids, SONDE_ROLE_EXPERT_UP, SONDE_ROLE_NONE,
-                                 m->moe.width);
-    sonde_hook(r, layer, "moe.up", up, k);
-    sonde_buf post = sonde_glu(r, m->moe.act, gate, up);
-    sonde_hook(r, layer, "moe.post", post, k);
-    sonde_buf y = sonde_experts(r, layer, post, chosen.ids, SONDE_ROLE_EXPERT_DOWN, SONDE_ROLE_NONE,
-                                m->moe.hidden);
-    sonde_hook(r, layer, "moe.expert_out", y, k);
-    sonde_buf out = sonde_combine(r, y, SONDE_NO_BUF, shared_expert(r, m, layer, n));
-    sonde_hook(r, layer, "mlp.out", out, 0);
-    return out;
-}
-
 /* ---- the whole --------------------------------------------------------------------------------------- */
 
 static sonde_buf block(sonde_recipe *r, const llama4_model *m, int64_t layer, sonde_buf x)
@@ -150,9 +109,7 @@ static sonde_buf block(sonde_recipe *r, const llama4_model *m, int64_t layer, so
     x = sonde_add(r, x, attention(r, m, layer, llama_attn_norm(r, &m->base, layer, x)));
     sonde_hook(r, layer, "resid_mid", x, 0);
     if (!is_sparse(r, layer)) return llama_feed(r, &m->base, layer, x);
-    x = sonde_add(r, x, experts(r, m, layer, llama_mlp_norm(r, &m->base, layer, x)));
-    sonde_hook(r, layer, "resid_post", x, 0);
-    return x;
+    return moe_feed(r, &m->moe, layer, x, llama_mlp_norm(r, &m->base, layer, x));
 }
 
 static void read_rope(sonde_recipe *r, llama4_model *m)
@@ -178,7 +135,8 @@ static void read_model(sonde_recipe *r, llama4_model *m)
     m->moe.route.score = SONDE_ROUTE_LOGITS;
     m->moe.route.weight = SONDE_ROUTE_WEIGHT_SIGMOID;
     m->moe.hidden = m->base.dims.hidden;
-    m->moe.width = m->base.dims.ffn;
+    m->moe.width = m->moe.shared_width = m->base.dims.ffn;
+    m->moe.weigh_input = true;
     m->moe.act = m->base.act;
     m->base.dims.ffn = sonde_get_int(r, "intermediate_size_mlp", 16384, 1, 1 << 24);
     m->chunk = sonde_get_int(r, "attention_chunk_size", 8192, 1, INT32_MAX);

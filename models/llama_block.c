@@ -17,16 +17,9 @@
 
 const sonde_weight_name llama_weights[] = {
     LLAMA_NAMES_BUT_MLP
-    {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
-    {SONDE_ROLE_MLP_GATE_BIAS, "model.layers.%d.mlp.gate_proj.bias", 0},
-    {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
-    {SONDE_ROLE_MLP_UP_BIAS, "model.layers.%d.mlp.up_proj.bias", 0},
-    {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
-    {SONDE_ROLE_MLP_DOWN_BIAS, "model.layers.%d.mlp.down_proj.bias", 0},
+    NAMES_OF_GATED_MLP
     {SONDE_ROLE_NONE, NULL, 0},
 };
-
-const char *const llama_ignored_weights[] = {"*.rotary_emb.inv_freq", NULL};
 
 static int64_t or_required(int64_t number)
 {
@@ -101,11 +94,6 @@ int64_t llama_window(sonde_recipe *r, int64_t layer, bool slides, int64_t window
     return 0;
 }
 
-static sonde_role bias_if(bool has, sonde_role role)
-{
-    return has ? role : SONDE_ROLE_NONE;
-}
-
 static sonde_buf rms(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
                      sonde_role weight, const char *name, const char *scale_name)
 {
@@ -121,10 +109,8 @@ static sonde_buf rms(sonde_recipe *r, const llama_model *m, int64_t layer, sonde
 static sonde_buf project(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf n,
                          sonde_role weight, sonde_role bias, const char *name, int64_t n_heads)
 {
-    sonde_buf out = sonde_linear(r, layer, n, weight, bias_if(m->qkv_bias, bias),
-                                 n_heads * m->dims.head_dim);
-    sonde_hook(r, layer, name, out, n_heads);
-    return out;
+    return part_linear(r, layer, n, weight, part_if(m->qkv_bias, bias), n_heads * m->dims.head_dim,
+                       name, n_heads);
 }
 
 static sonde_buf norm_heads(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x,
@@ -168,38 +154,14 @@ static sonde_buf attention(sonde_recipe *r, const llama_model *m, int64_t layer,
     v = clip(r, m, v);
     sonde_buf q_rot = rotate(r, m, layer, q, d->n_heads, "attn.q_rot");
     sonde_buf k_rot = rotate(r, m, layer, k, d->n_kv_heads, "attn.k_rot");
-    sonde_cache(r, layer, k_rot, v);
     sonde_attend_spec spec = {.n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads,
                               .head_dim = d->head_dim, .value_dim = d->value_dim,
                               .scale = scale, .softcap = m->score_cap,
                               .mask = window ? SONDE_MASK_SLIDING : SONDE_MASK_FULL,
                               .window = window,
                               .sinks = m->sinks ? SONDE_ROLE_ATTN_SINKS : SONDE_ROLE_NONE};
-    sonde_attended a = sonde_attend(r, layer, q_rot, &spec);
-    sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
-    sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
-    sonde_hook(r, layer, "attn.z", a.z, d->n_heads);
-    sonde_buf out = sonde_linear(r, layer, a.z, SONDE_ROLE_ATTN_OUT,
-                                 bias_if(m->out_bias, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
-    sonde_hook(r, layer, "attn.out", out, 0);
-    return out;
-}
-
-static sonde_buf gated_mlp(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf n)
-{
-    const sonde_dims *d = &m->dims;
-    sonde_buf gate = sonde_linear(r, layer, n, SONDE_ROLE_MLP_GATE,
-                                  bias_if(m->mlp_bias, SONDE_ROLE_MLP_GATE_BIAS), d->ffn);
-    sonde_hook(r, layer, "mlp.pre", gate, 0);
-    sonde_buf up = sonde_linear(r, layer, n, SONDE_ROLE_MLP_UP,
-                                bias_if(m->mlp_bias, SONDE_ROLE_MLP_UP_BIAS), d->ffn);
-    sonde_hook(r, layer, "mlp.up", up, 0);
-    sonde_buf post = sonde_glu(r, m->act, gate, up);
-    sonde_hook(r, layer, "mlp.post", post, 0);
-    sonde_buf out = sonde_linear(r, layer, post, SONDE_ROLE_MLP_DOWN,
-                                 bias_if(m->mlp_bias, SONDE_ROLE_MLP_DOWN_BIAS), d->hidden);
-    sonde_hook(r, layer, "mlp.out", out, 0);
-    return out;
+    return part_attend(r, layer, q_rot, k_rot, v, &spec,
+                       part_if(m->out_bias, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
 }
 
 /* x + branch, normed or scaled before, where the family does so. */
@@ -235,7 +197,8 @@ sonde_buf llama_mlp_norm(sonde_recipe *r, const llama_model *m, int64_t layer, s
 
 sonde_buf llama_feed(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x)
 {
-    sonde_buf out = gated_mlp(r, m, layer, llama_mlp_norm(r, m, layer, x));
+    sonde_buf out = part_gated_mlp(r, layer, llama_mlp_norm(r, m, layer, x), m->act, &m->dims,
+                                   m->mlp_bias);
     x = add_branch(r, m, layer, x, out, SONDE_ROLE_MLP_POST_NORM, "mlp.out_normed");
     sonde_hook(r, layer, "resid_post", x, 0);
     return x;
@@ -263,4 +226,12 @@ void llama_end(sonde_recipe *r, const llama_model *m, sonde_buf x)
     if (m->logit_scale != 0.0) logits = sonde_scale(r, logits, m->logit_scale);
     if (m->logit_cap != 0.0) logits = sonde_softcap(r, logits, m->logit_cap);
     sonde_hook(r, SONDE_GLOBAL, "logits", logits, 0);
+}
+
+sonde_status llama_describe(sonde_recipe *r, const llama_model *m, int64_t window, sonde_error *err)
+{
+    sonde_buf x = llama_begin(r, m);
+    for (int64_t layer = 0; layer < m->dims.n_layers; layer++) x = llama_block(r, m, layer, x, window);
+    llama_end(r, m, x);
+    return sonde_recipe_status(r, err);
 }

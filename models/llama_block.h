@@ -5,7 +5,7 @@
 #ifndef SONDE_MODELS_LLAMA_BLOCK_H
 #define SONDE_MODELS_LLAMA_BLOCK_H
 
-#include "sonde/recipe.h"
+#include "parts.h"
 
 /* RMS norms of queries and keys before rope. */
 typedef enum llama_qk_norm {
@@ -65,6 +65,8 @@ sonde_buf llama_attend(sonde_recipe *r, const llama_model *m, int64_t layer, son
 sonde_buf llama_feed(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x);
 sonde_buf llama_attn_norm(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x);
 sonde_buf llama_mlp_norm(sonde_recipe *r, const llama_model *m, int64_t layer, sonde_buf x);
+/* Embedding, blocks that are all alike, final norm and logits, from a model that is filled. */
+sonde_status llama_describe(sonde_recipe *r, const llama_model *m, int64_t window, sonde_error *err);
 /* The embedding before the blocks, and the norm and logits behind them. */
 sonde_buf llama_begin(sonde_recipe *r, const llama_model *m);
 void llama_end(sonde_recipe *r, const llama_model *m, sonde_buf x);
@@ -72,22 +74,7 @@ void llama_end(sonde_recipe *r, const llama_model *m, sonde_buf x);
 /* Names of the weights outside the MLP; those inside it are in llama_weights, or in the table of a
  * family that has something else there. */
 #define LLAMA_NAMES_BUT_MLP                                                                        \
-    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},                                      \
-    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},                                               \
-    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},                                                     \
-    {SONDE_ROLE_ATTN_NORM, "model.layers.%d.input_layernorm.weight", 0},                           \
-    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},                             \
-    {SONDE_ROLE_ATTN_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", 0},                          \
-    {SONDE_ROLE_ATTN_K, "model.layers.%d.self_attn.k_proj.weight", 0},                             \
-    {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},                          \
-    {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},                             \
-    {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},                          \
-    {SONDE_ROLE_ATTN_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", 0},                        \
-    {SONDE_ROLE_ATTN_K_NORM, "model.layers.%d.self_attn.k_norm.weight", 0},                        \
-    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},                           \
-    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},                        \
-    {SONDE_ROLE_MLP_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
+    NAMES_OF_ENDS(0) NAMES_OF_NORMS(0) NAMES_OF_QKV NAMES_OF_QK_NORMS(0) NAMES_OF_ATTN_OUT
 extern const sonde_weight_name llama_weights[];
-extern const char *const llama_ignored_weights[];
 
 #endif

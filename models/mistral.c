@@ -15,11 +15,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     int64_t window = 0;
     if (!sonde_is_null(r, "sliding_window"))
         window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
-    sonde_buf x = llama_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++)
-        x = llama_block(r, &m, layer, x, window);
-    llama_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return llama_describe(r, &m, window, err);
 }
 
 static const char *const model_types[] = {"mistral", NULL};
@@ -27,5 +23,5 @@ static const char *const archs[] = {"llama", NULL};
 
 const sonde_family sonde_family_mistral = {
     .name = "mistral", .title = "Mistral", .model_types = model_types, .gguf_archs = archs,
-    .weights = llama_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = llama_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

@@ -30,18 +30,17 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     return sonde_recipe_status(r, err);
 }
 
-#define LAYER "model.layers.%d."
-#define EXPERT LAYER "block_sparse_moe.experts.%d."
+#define EXPERT NAMES_OF_LAYER "block_sparse_moe.experts.%d."
 static const sonde_weight_name weights[] = {
     LLAMA_NAMES_BUT_MLP
-    {SONDE_ROLE_ROUTER, LAYER "block_sparse_moe.gate.weight", 0},
-    {SONDE_ROLE_ROUTER, LAYER "mlp.gate.weight", 0},
+    {SONDE_ROLE_ROUTER, NAMES_OF_LAYER "block_sparse_moe.gate.weight", 0},
+    {SONDE_ROLE_ROUTER, NAMES_OF_LAYER "mlp.gate.weight", 0},
     {SONDE_ROLE_EXPERT_GATE, EXPERT "w1.weight", SONDE_WEIGHT_WHOLE},
-    {SONDE_ROLE_EXPERT_GATE, LAYER "mlp.experts.gate_up_proj", 0},
+    {SONDE_ROLE_EXPERT_GATE, NAMES_OF_LAYER "mlp.experts.gate_up_proj", 0},
     {SONDE_ROLE_EXPERT_UP, EXPERT "w3.weight", SONDE_WEIGHT_WHOLE},
-    {SONDE_ROLE_EXPERT_UP, LAYER "mlp.experts.gate_up_proj", 0},
+    {SONDE_ROLE_EXPERT_UP, NAMES_OF_LAYER "mlp.experts.gate_up_proj", 0},
     {SONDE_ROLE_EXPERT_DOWN, EXPERT "w2.weight", SONDE_WEIGHT_WHOLE},
-    {SONDE_ROLE_EXPERT_DOWN, LAYER "mlp.experts.down_proj", SONDE_WEIGHT_WHOLE},
+    {SONDE_ROLE_EXPERT_DOWN, NAMES_OF_LAYER "mlp.experts.down_proj", SONDE_WEIGHT_WHOLE},
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
@@ -59,5 +58,5 @@ static const char *const archs[] = {"llama", NULL};
 const sonde_family sonde_family_mixtral = {
     .name = "mixtral", .title = "Mixtral", .model_types = model_types,
     .gguf_archs = archs, .weights = weights, .gguf_weights = gguf_weights,
-    .ignored_weights = llama_ignored_weights, .describe = describe,
+    .ignored_weights = part_ignored_weights, .describe = describe,
 };

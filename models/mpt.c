@@ -13,9 +13,8 @@
  * row itself, as in decode. `alibi_bias_max` is honoured as the authors' code does (StoryWriter has
  * 16); Hugging Face's own takes 8 whatever it says.
  */
-#include "plain_block.h"
+#include "plain_read.h"
 
-#include <math.h>
 #include <string.h>
 
 static const sonde_weight_name weights[] = {
@@ -56,33 +55,23 @@ static void refuse_variants(sonde_recipe *r)
 
 static void read_model(sonde_recipe *r, plain_model *m)
 {
-    sonde_dims *d = &m->dims;
-    d->n_layers = sonde_get_int(r, "num_hidden_layers", 24, 1, 4096);
-    d->hidden = sonde_get_int(r, "hidden_size", 2048, 1, 1 << 24);
-    d->n_heads = d->n_kv_heads = sonde_get_int(r, "num_attention_heads", 16, 1, 1 << 16);
-    d->head_dim = d->value_dim = d->hidden / d->n_heads;
+    static const sonde_dims defaults = {.n_layers = 24, .hidden = 2048, .n_heads = 16, .vocab = 50368,
+                                        .max_positions = 2048};
+    plain_read_sizes(r, m, &defaults, true);
+    plain_refuse_groups(r, m);
+    plain_refuse_widths(r, m);
     int64_t ratio = sonde_get_int(r, "expansion_ratio", 4, 1, 256);
     if (ratio != 4) sonde_refuse(r, "expansion_ratio %lld", (long long)ratio);
-    d->ffn = 4 * d->hidden;
-    d->vocab = sonde_get_int(r, "vocab_size", 50368, 1, 1 << 24);
-    d->max_positions = sonde_get_int(r, "max_position_embeddings", 2048, 1, INT32_MAX);
-    if (d->hidden % d->n_heads != 0)
-        sonde_refuse(r, "hidden size %lld with %lld heads", (long long)d->hidden,
-                     (long long)d->n_heads);
-    if (sonde_get_int(r, "intermediate_size", d->ffn, 1, INT32_MAX) != d->ffn)
-        sonde_refuse(r, "an MLP that is not %lld wide", (long long)d->ffn);
-    sonde_set_dims(r, d);
     m->eps = sonde_get_float(r, "layer_norm_epsilon", 1e-5);
     m->act = SONDE_ACT_GELU;
-    m->tied = sonde_get_bool(r, "tie_word_embeddings", true);
     m->scale = sonde_get_float(r, "attn_config.softmax_scale",
-                               sonde_get_float(r, "softmax_scale", 1.0 / sqrt((double)d->head_dim)));
+                               sonde_get_float(r, "softmax_scale", m->scale));
     m->clip = sonde_get_float(r, "attn_config.clip_qkv", sonde_get_float(r, "clip_qkv", 0.0));
     if (m->clip < 0.0) sonde_refuse(r, "clip_qkv %g", m->clip);
     double most = sonde_get_float(r, "attn_config.alibi_bias_max",
                                   sonde_get_float(r, "alibi_bias_max", 8.0));
     if (!(most > 0.0)) sonde_refuse(r, "alibi_bias_max %g", most);
-    m->slopes = sonde_alibi_slopes(r, d->n_heads, most);
+    m->slopes = sonde_alibi_slopes(r, m->dims.n_heads, most);
     m->alibi = SONDE_ALIBI_RELATIVE;
 }
 
@@ -93,11 +82,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     read_model(r, &m);
     sonde_weight_rows(r, SONDE_ROLE_ATTN_K, m.dims.hidden, 0, 0);
     sonde_weight_rows(r, SONDE_ROLE_ATTN_V, 2 * m.dims.hidden, 0, 0);
-    plain_absent_points(r, &m);
-    sonde_buf x = plain_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = plain_block(r, &m, layer, x);
-    plain_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return plain_describe(r, &m, err);
 }
 
 static const char *const model_types[] = {"mpt", NULL};

@@ -11,26 +11,14 @@
  */
 #include "plain_read.h"
 
-#define LAYER "model.layers.%d."
-
 static const sonde_weight_name weights[] = {
     {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_Q, LAYER "self_attn.q_proj.weight", 0},
-    {SONDE_ROLE_ATTN_Q_BIAS, LAYER "self_attn.q_proj.bias", 0},
-    {SONDE_ROLE_ATTN_K, LAYER "self_attn.k_proj.weight", 0},
-    {SONDE_ROLE_ATTN_K_BIAS, LAYER "self_attn.k_proj.bias", 0},
-    {SONDE_ROLE_ATTN_V, LAYER "self_attn.v_proj.weight", 0},
-    {SONDE_ROLE_ATTN_V_BIAS, LAYER "self_attn.v_proj.bias", 0},
-    {SONDE_ROLE_ATTN_OUT, LAYER "self_attn.o_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, LAYER "self_attn.o_proj.bias", 0},
-    {SONDE_ROLE_MLP_GATE, LAYER "mlp.gate_proj.weight", 0},
-    {SONDE_ROLE_MLP_UP, LAYER "mlp.up_proj.weight", 0},
-    {SONDE_ROLE_MLP_DOWN, LAYER "mlp.down_proj.weight", 0},
+    NAMES_OF_QKV
+    NAMES_OF_ATTN_OUT
+    NAMES_OF_GATED_MLP
     {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
-
-static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
 
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
@@ -52,5 +40,5 @@ static const char *const archs[] = {"olmo", NULL};
 
 const sonde_family sonde_family_olmo = {
     .name = "olmo", .title = "OLMo 1", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .ignored_weights = ignored, .describe = describe,
+    .weights = weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

@@ -13,24 +13,13 @@
 #include "llama_block.h"
 
 static const sonde_weight_name weights[] = {
-    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_Q, "model.layers.%d.self_attn.q_proj.weight", 0},
-    {SONDE_ROLE_ATTN_Q_BIAS, "model.layers.%d.self_attn.q_proj.bias", 0},
-    {SONDE_ROLE_ATTN_K, "model.layers.%d.self_attn.k_proj.weight", 0},
-    {SONDE_ROLE_ATTN_K_BIAS, "model.layers.%d.self_attn.k_proj.bias", 0},
-    {SONDE_ROLE_ATTN_V, "model.layers.%d.self_attn.v_proj.weight", 0},
-    {SONDE_ROLE_ATTN_V_BIAS, "model.layers.%d.self_attn.v_proj.bias", 0},
-    {SONDE_ROLE_ATTN_Q_NORM, "model.layers.%d.self_attn.q_norm.weight", 0},
-    {SONDE_ROLE_ATTN_K_NORM, "model.layers.%d.self_attn.k_norm.weight", 0},
-    {SONDE_ROLE_ATTN_OUT, "model.layers.%d.self_attn.o_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, "model.layers.%d.self_attn.o_proj.bias", 0},
+    NAMES_OF_ENDS(0)
+    NAMES_OF_QKV
+    NAMES_OF_QK_NORMS(0)
+    NAMES_OF_ATTN_OUT
     {SONDE_ROLE_ATTN_POST_NORM, "model.layers.%d.post_attention_layernorm.weight", 0},
-    {SONDE_ROLE_MLP_GATE, "model.layers.%d.mlp.gate_proj.weight", 0},
-    {SONDE_ROLE_MLP_UP, "model.layers.%d.mlp.up_proj.weight", 0},
-    {SONDE_ROLE_MLP_DOWN, "model.layers.%d.mlp.down_proj.weight", 0},
+    NAMES_OF_GATED_MLP
     {SONDE_ROLE_MLP_POST_NORM, "model.layers.%d.post_feedforward_layernorm.weight", 0},
-    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},
-    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
 
@@ -50,10 +39,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     read_model(r, &m);
     sonde_rope_spec rope = sonde_get_rope(r, NULL, m.dims.head_dim, 10000.0);
     m.rope = sonde_rope_table(r, &rope);
-    sonde_buf x = llama_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++) x = llama_block(r, &m, layer, x, 0);
-    llama_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return llama_describe(r, &m, 0, err);
 }
 
 static sonde_status describe_third(sonde_recipe *r, sonde_error *err)
@@ -80,11 +66,11 @@ static const char *const archs[] = {"olmo2", NULL};
 
 const sonde_family sonde_family_olmo2 = {
     .name = "olmo2", .title = "OLMo 2", .model_types = second, .gguf_archs = archs,
-    .weights = weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };
 
 /* Its GGUF files are of architecture olmo2 with a window; lib/weights names them. */
 const sonde_family sonde_family_olmo3 = {
     .name = "olmo3", .title = "OLMo 3", .model_types = third, .gguf_archs = archs, .weights = weights,
-    .ignored_weights = llama_ignored_weights, .describe = describe_third,
+    .ignored_weights = part_ignored_weights, .describe = describe_third,
 };

@@ -36,5 +36,5 @@ static const char *const archs[] = {"olmoe", NULL};
 
 const sonde_family sonde_family_olmoe = {
     .name = "olmoe", .title = "OLMoE", .model_types = model_types, .gguf_archs = archs,
-    .weights = moe_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = moe_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

@@ -10,32 +10,23 @@
  */
 #include "plain_read.h"
 
-#define LAYER "model.layers.%d."
-
 static const sonde_weight_name weights[] = {
     {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_NORM, LAYER "input_layernorm.weight", 0},
-    {SONDE_ROLE_ATTN_NORM_BIAS, LAYER "input_layernorm.bias", 0},
-    {SONDE_ROLE_ATTN_Q, LAYER "self_attn.q_proj.weight", 0},
-    {SONDE_ROLE_ATTN_Q_BIAS, LAYER "self_attn.q_proj.bias", 0},
-    {SONDE_ROLE_ATTN_K, LAYER "self_attn.k_proj.weight", 0},
-    {SONDE_ROLE_ATTN_K_BIAS, LAYER "self_attn.k_proj.bias", 0},
-    {SONDE_ROLE_ATTN_V, LAYER "self_attn.v_proj.weight", 0},
-    {SONDE_ROLE_ATTN_V_BIAS, LAYER "self_attn.v_proj.bias", 0},
-    {SONDE_ROLE_ATTN_OUT, LAYER "self_attn.dense.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, LAYER "self_attn.dense.bias", 0},
-    {SONDE_ROLE_MLP_UP, LAYER "mlp.fc1.weight", 0},
-    {SONDE_ROLE_MLP_UP_BIAS, LAYER "mlp.fc1.bias", 0},
-    {SONDE_ROLE_MLP_DOWN, LAYER "mlp.fc2.weight", 0},
-    {SONDE_ROLE_MLP_DOWN_BIAS, LAYER "mlp.fc2.bias", 0},
+    {SONDE_ROLE_ATTN_NORM, NAMES_OF_LAYER "input_layernorm.weight", 0},
+    {SONDE_ROLE_ATTN_NORM_BIAS, NAMES_OF_LAYER "input_layernorm.bias", 0},
+    NAMES_OF_QKV
+    {SONDE_ROLE_ATTN_OUT, NAMES_OF_LAYER "self_attn.dense.weight", 0},
+    {SONDE_ROLE_ATTN_OUT_BIAS, NAMES_OF_LAYER "self_attn.dense.bias", 0},
+    {SONDE_ROLE_MLP_UP, NAMES_OF_LAYER "mlp.fc1.weight", 0},
+    {SONDE_ROLE_MLP_UP_BIAS, NAMES_OF_LAYER "mlp.fc1.bias", 0},
+    {SONDE_ROLE_MLP_DOWN, NAMES_OF_LAYER "mlp.fc2.weight", 0},
+    {SONDE_ROLE_MLP_DOWN_BIAS, NAMES_OF_LAYER "mlp.fc2.bias", 0},
     {SONDE_ROLE_FINAL_NORM, "model.final_layernorm.weight", 0},
     {SONDE_ROLE_FINAL_NORM_BIAS, "model.final_layernorm.bias", 0},
     {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
     {SONDE_ROLE_LM_HEAD_BIAS, "lm_head.bias", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
-
-static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
 
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
@@ -56,5 +47,5 @@ static const char *const archs[] = {"phi2", NULL};
 
 const sonde_family sonde_family_phi = {
     .name = "phi", .title = "Phi-1, Phi-1.5, Phi-2", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .ignored_weights = ignored, .describe = describe,
+    .weights = weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

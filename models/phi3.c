@@ -65,11 +65,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     if (sonde_get_bool(r, "lm_head_bias", false)) sonde_refuse(r, "lm_head_bias");
     sonde_ignore_keys(r, neutral);
     int64_t window = sonde_get_int(r, "sliding_window", 0, 0, INT32_MAX);
-    sonde_buf x = llama_begin(r, &m);
-    for (int64_t layer = 0; layer < m.dims.n_layers; layer++)
-        x = llama_block(r, &m, layer, x, window);
-    llama_end(r, &m, x);
-    return sonde_recipe_status(r, err);
+    return llama_describe(r, &m, window, err);
 }
 
 static const char *const model_types[] = {"phi3", NULL};
@@ -77,5 +73,5 @@ static const char *const archs[] = {"phi3", NULL};
 
 const sonde_family sonde_family_phi3 = {
     .name = "phi3", .title = "Phi-3, Phi-3.5, Phi-4", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .gguf_weights = gguf_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = weights, .gguf_weights = gguf_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

@@ -15,11 +15,6 @@ void plain_biases(plain_model *m, bool has)
     m->qkv_bias = m->out_bias = m->mlp_bias = has;
 }
 
-static sonde_role role_if(bool has, sonde_role role)
-{
-    return has ? role : SONDE_ROLE_NONE;
-}
-
 static sonde_role norm_bias(const plain_model *m, sonde_role weight)
 {
     if (!m->norm_bias) return SONDE_ROLE_NONE;
@@ -36,7 +31,7 @@ sonde_buf plain_norm(sonde_recipe *r, const plain_model *m, int64_t layer, sonde
 {
     sonde_buf scale;
     sonde_norm_spec spec = {.kind = SONDE_NORM_LAYER,
-                            .weight = role_if(!m->bare_norms, weight),
+                            .weight = part_if(!m->bare_norms, weight),
                             .bias = norm_bias(m, weight), .eps = m->eps, .scale = &scale};
     sonde_buf n = sonde_norm(r, layer, x, &spec);
     if (scale_name) sonde_hook(r, layer, scale_name, scale, 0);
@@ -48,9 +43,8 @@ sonde_buf plain_norm(sonde_recipe *r, const plain_model *m, int64_t layer, sonde
 static sonde_buf project(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n,
                          sonde_role weight, sonde_role bias, int64_t n_heads, const char *name)
 {
-    sonde_buf out = sonde_linear(r, layer, n, weight, role_if(m->qkv_bias, bias),
-                                 n_heads * m->dims.head_dim);
-    sonde_hook(r, layer, name, out, n_heads);
+    sonde_buf out = part_linear(r, layer, n, weight, part_if(m->qkv_bias, bias),
+                                n_heads * m->dims.head_dim, name, n_heads);
     return m->clip > 0.0 ? sonde_clamp(r, out, -m->clip, m->clip) : out;
 }
 
@@ -87,50 +81,24 @@ sonde_buf plain_attention(sonde_recipe *r, const plain_model *m, int64_t layer, 
     k = norm_heads(r, m, layer, k, SONDE_ROLE_ATTN_K_NORM, d->n_kv_heads, "attn.k_normed");
     q = place(r, m, layer, q, d->n_heads, "attn.q_rot");
     k = place(r, m, layer, k, d->n_kv_heads, "attn.k_rot");
-    sonde_cache(r, layer, k, v);
     sonde_attend_spec spec = {.n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads,
                               .head_dim = d->head_dim, .value_dim = d->head_dim, .scale = m->scale,
                               .mask = m->window ? SONDE_MASK_SLIDING : SONDE_MASK_FULL,
                               .window = m->window, .sinks = SONDE_ROLE_NONE,
                               .slopes = m->slopes, .alibi = m->alibi};
-    sonde_attended a = sonde_attend(r, layer, q, &spec);
-    sonde_hook(r, layer, "attn.scores", a.scores, d->n_heads);
-    sonde_hook(r, layer, "attn.pattern", a.pattern, d->n_heads);
-    sonde_hook(r, layer, "attn.z", a.z, d->n_heads);
-    sonde_buf out = sonde_linear(r, layer, a.z, SONDE_ROLE_ATTN_OUT,
-                                 role_if(m->out_bias, SONDE_ROLE_ATTN_OUT_BIAS), d->hidden);
-    sonde_hook(r, layer, "attn.out", out, 0);
-    return out;
-}
-
-static sonde_buf branch(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n,
-                        sonde_role weight, sonde_role bias, const char *name)
-{
-    sonde_buf out = sonde_linear(r, layer, n, weight, role_if(m->mlp_bias, bias), m->dims.ffn);
-    sonde_hook(r, layer, name, out, 0);
-    return out;
-}
-
-static sonde_buf gated_branches(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n)
-{
-    sonde_buf gate = branch(r, m, layer, n, SONDE_ROLE_MLP_GATE, SONDE_ROLE_MLP_GATE_BIAS, "mlp.pre");
-    sonde_buf up = branch(r, m, layer, n, SONDE_ROLE_MLP_UP, SONDE_ROLE_MLP_UP_BIAS, "mlp.up");
-    return sonde_glu(r, m->act, gate, up);
+    return part_attend(r, layer, q, k, v, &spec, part_if(m->out_bias, SONDE_ROLE_ATTN_OUT_BIAS),
+                       d->hidden);
 }
 
 sonde_buf plain_mlp(sonde_recipe *r, const plain_model *m, int64_t layer, sonde_buf n)
 {
-    sonde_buf post;
-    if (m->gated)
-        post = gated_branches(r, m, layer, n);
-    else
-        post = sonde_activate(r, m->act, branch(r, m, layer, n, SONDE_ROLE_MLP_UP,
-                                                SONDE_ROLE_MLP_UP_BIAS, "mlp.pre"));
+    if (m->gated) return part_gated_mlp(r, layer, n, m->act, &m->dims, m->mlp_bias);
+    sonde_buf pre = part_linear(r, layer, n, SONDE_ROLE_MLP_UP,
+                                part_if(m->mlp_bias, SONDE_ROLE_MLP_UP_BIAS), m->dims.ffn, "mlp.pre", 0);
+    sonde_buf post = sonde_activate(r, m->act, pre);
     sonde_hook(r, layer, "mlp.post", post, 0);
-    sonde_buf out = sonde_linear(r, layer, post, SONDE_ROLE_MLP_DOWN,
-                                 role_if(m->mlp_bias, SONDE_ROLE_MLP_DOWN_BIAS), m->dims.hidden);
-    sonde_hook(r, layer, "mlp.out", out, 0);
-    return out;
+    return part_linear(r, layer, post, SONDE_ROLE_MLP_DOWN,
+                       part_if(m->mlp_bias, SONDE_ROLE_MLP_DOWN_BIAS), m->dims.hidden, "mlp.out", 0);
 }
 
 /* Both read the same x. */
@@ -177,7 +145,7 @@ void plain_end(sonde_recipe *r, const plain_model *m, sonde_buf x)
     sonde_buf n = plain_norm(r, m, SONDE_GLOBAL, x, SONDE_ROLE_FINAL_NORM, "final_norm",
                              "final_norm.scale");
     sonde_role head = m->tied ? SONDE_ROLE_TOKEN_EMBED : SONDE_ROLE_LM_HEAD;
-    sonde_buf logits = sonde_logits(r, n, head, role_if(m->head_bias, SONDE_ROLE_LM_HEAD_BIAS),
+    sonde_buf logits = sonde_logits(r, n, head, part_if(m->head_bias, SONDE_ROLE_LM_HEAD_BIAS),
                                     m->dims.vocab);
     if (m->logit_scale != 0.0) logits = sonde_scale(r, logits, m->logit_scale);
     sonde_hook(r, SONDE_GLOBAL, "logits", logits, 0);

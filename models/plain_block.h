@@ -6,7 +6,7 @@
 #ifndef SONDE_MODELS_PLAIN_BLOCK_H
 #define SONDE_MODELS_PLAIN_BLOCK_H
 
-#include "sonde/recipe.h"
+#include "parts.h"
 
 typedef enum plain_order {
     PLAIN_SEQUENTIAL = 0, /* x + attention(norm(x)), then x + MLP(norm(x)) */

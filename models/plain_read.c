@@ -27,6 +27,19 @@ void plain_read_sizes(sonde_recipe *r, plain_model *m, const sonde_dims *default
     m->rope = PLAIN_NO_ROPE;
 }
 
+void plain_refuse_groups(sonde_recipe *r, const plain_model *m)
+{
+    if (m->dims.n_kv_heads == m->dims.n_heads) return;
+    sonde_refuse(r, "grouped queries: num_key_value_heads %lld with %lld heads",
+                 (long long)m->dims.n_kv_heads, (long long)m->dims.n_heads);
+}
+
+void plain_refuse_widths(sonde_recipe *r, const plain_model *m)
+{
+    int64_t width = 4 * m->dims.hidden;
+    if (m->dims.ffn != width) sonde_refuse(r, "an MLP that is not %lld wide", (long long)width);
+}
+
 void plain_read_rope(sonde_recipe *r, plain_model *m, int64_t rotary_dims, double theta,
                      sonde_rope_pairing pairing)
 {

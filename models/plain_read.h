@@ -10,6 +10,10 @@
  * n_kv_heads 0 means as many as query heads, ffn 0 means 4 x hidden size; tied is the default of that
  * key. */
 void plain_read_sizes(sonde_recipe *r, plain_model *m, const sonde_dims *defaults, bool tied);
+/* For families whose code gives every query head a key and a value of its own. */
+void plain_refuse_groups(sonde_recipe *r, const plain_model *m);
+/* For those whose code makes every MLP 4 x hidden size wide, whatever `intermediate_size` says. */
+void plain_refuse_widths(sonde_recipe *r, const plain_model *m);
 /* Makes the table of rope over the first `rotary_dims` of each head. */
 void plain_read_rope(sonde_recipe *r, plain_model *m, int64_t rotary_dims, double theta,
                      sonde_rope_pairing pairing);

@@ -28,5 +28,5 @@ static const char *const archs[] = {"qwen2", NULL};
 
 const sonde_family sonde_family_qwen2 = {
     .name = "qwen2", .title = "Qwen2, Qwen2.5", .model_types = model_types, .gguf_archs = archs,
-    .weights = llama_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = llama_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

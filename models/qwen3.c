@@ -28,5 +28,5 @@ static const char *const archs[] = {"qwen3", NULL};
 
 const sonde_family sonde_family_qwen3 = {
     .name = "qwen3", .title = "Qwen3 (dense)", .model_types = model_types, .gguf_archs = archs,
-    .weights = llama_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = llama_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

@@ -47,6 +47,6 @@ static const char *const archs[] = {"qwen3moe", NULL};
 
 const sonde_family sonde_family_qwen3_moe = {
     .name = "qwen3_moe", .title = "Qwen3 (mixtures of experts)", .model_types = model_types,
-    .gguf_archs = archs, .weights = moe_weights, .ignored_weights = llama_ignored_weights,
+    .gguf_archs = archs, .weights = moe_weights, .ignored_weights = part_ignored_weights,
     .describe = describe,
 };

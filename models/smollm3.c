@@ -33,5 +33,5 @@ static const char *const archs[] = {"smollm3", NULL};
 
 const sonde_family sonde_family_smollm3 = {
     .name = "smollm3", .title = "SmolLM3", .model_types = model_types, .gguf_archs = archs,
-    .weights = llama_weights, .ignored_weights = llama_ignored_weights, .describe = describe,
+    .weights = llama_weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };

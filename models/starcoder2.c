@@ -11,33 +11,17 @@
  */
 #include "plain_read.h"
 
-#define LAYER "model.layers.%d."
-
 static const sonde_weight_name weights[] = {
-    {SONDE_ROLE_TOKEN_EMBED, "model.embed_tokens.weight", 0},
-    {SONDE_ROLE_ATTN_NORM, LAYER "input_layernorm.weight", 0},
-    {SONDE_ROLE_ATTN_NORM_BIAS, LAYER "input_layernorm.bias", 0},
-    {SONDE_ROLE_ATTN_Q, LAYER "self_attn.q_proj.weight", 0},
-    {SONDE_ROLE_ATTN_Q_BIAS, LAYER "self_attn.q_proj.bias", 0},
-    {SONDE_ROLE_ATTN_K, LAYER "self_attn.k_proj.weight", 0},
-    {SONDE_ROLE_ATTN_K_BIAS, LAYER "self_attn.k_proj.bias", 0},
-    {SONDE_ROLE_ATTN_V, LAYER "self_attn.v_proj.weight", 0},
-    {SONDE_ROLE_ATTN_V_BIAS, LAYER "self_attn.v_proj.bias", 0},
-    {SONDE_ROLE_ATTN_OUT, LAYER "self_attn.o_proj.weight", 0},
-    {SONDE_ROLE_ATTN_OUT_BIAS, LAYER "self_attn.o_proj.bias", 0},
-    {SONDE_ROLE_MLP_NORM, LAYER "post_attention_layernorm.weight", 0},
-    {SONDE_ROLE_MLP_NORM_BIAS, LAYER "post_attention_layernorm.bias", 0},
-    {SONDE_ROLE_MLP_UP, LAYER "mlp.c_fc.weight", 0},
-    {SONDE_ROLE_MLP_UP_BIAS, LAYER "mlp.c_fc.bias", 0},
-    {SONDE_ROLE_MLP_DOWN, LAYER "mlp.c_proj.weight", 0},
-    {SONDE_ROLE_MLP_DOWN_BIAS, LAYER "mlp.c_proj.bias", 0},
-    {SONDE_ROLE_FINAL_NORM, "model.norm.weight", 0},
-    {SONDE_ROLE_FINAL_NORM_BIAS, "model.norm.bias", 0},
-    {SONDE_ROLE_LM_HEAD, "lm_head.weight", 0},
+    NAMES_OF_ENDS(0)
+    NAMES_OF_NORMS(0)
+    NAMES_OF_QKV
+    NAMES_OF_ATTN_OUT
+    {SONDE_ROLE_MLP_UP, NAMES_OF_LAYER "mlp.c_fc.weight", 0},
+    {SONDE_ROLE_MLP_UP_BIAS, NAMES_OF_LAYER "mlp.c_fc.bias", 0},
+    {SONDE_ROLE_MLP_DOWN, NAMES_OF_LAYER "mlp.c_proj.weight", 0},
+    {SONDE_ROLE_MLP_DOWN_BIAS, NAMES_OF_LAYER "mlp.c_proj.bias", 0},
     {SONDE_ROLE_NONE, NULL, 0},
 };
-
-static const char *const ignored[] = {"*.rotary_emb.inv_freq", NULL};
 
 static sonde_status describe(sonde_recipe *r, sonde_error *err)
 {
@@ -61,5 +45,5 @@ static const char *const archs[] = {"starcoder2", NULL};
 
 const sonde_family sonde_family_starcoder2 = {
     .name = "starcoder2", .title = "StarCoder2", .model_types = model_types, .gguf_archs = archs,
-    .weights = weights, .ignored_weights = ignored, .describe = describe,
+    .weights = weights, .ignored_weights = part_ignored_weights, .describe = describe,
 };
