@@ -37,7 +37,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.score_cap = cap(r, "attn_logit_softcapping", 50.0);
     m.logit_cap = cap(r, "final_logit_softcapping", 30.0);
     if (!(m.score_scale > 0.0 && isfinite(m.score_scale))) sonde_refuse(r, "query_pre_attn_scalar");
-    int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    int64_t window = part_needed_window(r, 4096);
     sonde_ignore_keys(r, neutral);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++)

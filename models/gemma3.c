@@ -42,7 +42,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     sonde_rope_spec full = sonde_get_rope(r, "full_attention", m.dims.head_dim, 1000000.0);
     sonde_rope_spec local = sonde_get_rope(r, "sliding_attention", m.dims.head_dim, 10000.0);
     int32_t full_table = sonde_rope_table(r, &full), local_table = sonde_rope_table(r, &local);
-    int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    int64_t window = part_needed_window(r, 4096);
     int64_t pattern = sonde_get_int(r, "sliding_window_pattern", 6, 1, INT32_MAX);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {

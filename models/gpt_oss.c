@@ -81,7 +81,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     read_rope(r, &m);
     m.qkv_bias = m.out_bias = sonde_get_bool(r, "attention_bias", true);
     double limit = read_experts(r, &m, &moe);
-    int64_t window = sonde_get_int(r, "sliding_window", 128, 1, INT32_MAX);
+    int64_t window = part_needed_window(r, 128);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {
         x = llama_attend(r, &m, layer, x, llama_window(r, layer, layer % 2 == 0, window));

@@ -89,8 +89,9 @@ int64_t llama_window(sonde_recipe *r, int64_t layer, bool slides, int64_t window
     const char *type = sonde_get_list_text(r, "layer_types", layer);
     if (!type) return slides ? window : 0;
     if (strcmp(type, "full_attention") == 0) return 0;
-    if (strcmp(type, "sliding_attention") == 0) return window;
-    sonde_refuse(r, "layer type '%s'", type);
+    if (strcmp(type, "sliding_attention") == 0 && window > 0) return window;
+    sonde_refuse(r, "layer type '%s'%s", type,
+                 strcmp(type, "sliding_attention") == 0 ? " without a sliding_window" : "");
     return 0;
 }
 

@@ -12,10 +12,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     llama_read(r, &m, &defaults);
     llama_absent(r, &m);
     llama_unpermute_gguf(r, &m);
-    int64_t window = 0;
-    if (!sonde_is_null(r, "sliding_window"))
-        window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
-    return llama_describe(r, &m, window, err);
+    return llama_describe(r, &m, part_window(r, 4096), err);
 }
 
 static const char *const model_types[] = {"mistral", NULL};

@@ -19,7 +19,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     moe.hidden = m.dims.hidden;
     moe.width = m.dims.ffn;
     moe.act = m.act;
-    int64_t window = sonde_get_int(r, "sliding_window", 0, 1, INT32_MAX);
+    int64_t window = part_window(r, 0);
     sonde_weight_rows(r, SONDE_ROLE_EXPERT_UP, m.dims.ffn, 0, 0);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {

@@ -46,7 +46,7 @@ static sonde_status describe_third(sonde_recipe *r, sonde_error *err)
 {
     llama_model m = {0};
     read_model(r, &m);
-    int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    int64_t window = part_needed_window(r, 4096);
     sonde_rope_spec full = sonde_get_rope(r, "full_attention", m.dims.head_dim, 10000.0);
     sonde_rope_spec local = sonde_get_rope(r, "sliding_attention", m.dims.head_dim, full.theta);
     int32_t full_table = sonde_rope_table(r, &full), local_table = sonde_rope_table(r, &local);

@@ -3,6 +3,18 @@
 
 const char *const part_ignored_weights[] = {"*.rotary_emb.inv_freq", NULL};
 
+int64_t part_window(sonde_recipe *r, int64_t fallback)
+{
+    if (sonde_is_null(r, "sliding_window")) return 0;
+    return sonde_get_int(r, "sliding_window", fallback, fallback > 0, INT32_MAX);
+}
+
+int64_t part_needed_window(sonde_recipe *r, int64_t fallback)
+{
+    if (sonde_is_null(r, "sliding_window")) sonde_refuse(r, "sliding_window null where layers slide");
+    return part_window(r, fallback);
+}
+
 sonde_buf part_linear(sonde_recipe *r, int64_t layer, sonde_buf x, sonde_role weight, sonde_role bias,
                       int64_t width, const char *name, int64_t n_heads)
 {

@@ -12,6 +12,10 @@ static inline sonde_role part_if(bool has, sonde_role role)
     return has ? role : SONDE_ROLE_NONE;
 }
 
+/* `sliding_window`: null is none, absent the fallback (0: none). */
+int64_t part_window(sonde_recipe *r, int64_t fallback);
+/* The same for families some of whose layers always slide: null is refused. */
+int64_t part_needed_window(sonde_recipe *r, int64_t fallback);
 /* A product with its hook; n_heads as for sonde_hook. */
 sonde_buf part_linear(sonde_recipe *r, int64_t layer, sonde_buf x, sonde_role weight, sonde_role bias,
                       int64_t width, const char *name, int64_t n_heads);

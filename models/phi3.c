@@ -64,7 +64,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     slice(r, &m.dims);
     if (sonde_get_bool(r, "lm_head_bias", false)) sonde_refuse(r, "lm_head_bias");
     sonde_ignore_keys(r, neutral);
-    int64_t window = sonde_get_int(r, "sliding_window", 0, 0, INT32_MAX);
+    int64_t window = part_window(r, 0);
     return llama_describe(r, &m, window, err);
 }
 

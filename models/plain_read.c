@@ -56,11 +56,6 @@ int64_t plain_rotary_dims(sonde_recipe *r, const plain_model *m, double fallback
     return factor > 0.0 && factor <= 1.0 ? (int64_t)((double)m->dims.head_dim * factor) : 2;
 }
 
-int64_t plain_read_window(sonde_recipe *r)
-{
-    return sonde_get_int(r, "sliding_window", 0, 0, INT32_MAX);
-}
-
 sonde_status plain_describe(sonde_recipe *r, const plain_model *m, sonde_error *err)
 {
     plain_absent_points(r, m);

@@ -19,8 +19,6 @@ void plain_read_rope(sonde_recipe *r, plain_model *m, int64_t rotary_dims, doubl
                      sonde_rope_pairing pairing);
 /* Rotated dims of a head: `partial_rotary_factor` of them; what GGUF files do not say is 1. */
 int64_t plain_rotary_dims(sonde_recipe *r, const plain_model *m, double fallback);
-/* `sliding_window`: 0 or null is none. */
-int64_t plain_read_window(sonde_recipe *r);
 /* Embedding, blocks, final norm and logits, from a model that is filled. */
 sonde_status plain_describe(sonde_recipe *r, const plain_model *m, sonde_error *err);
 

@@ -13,7 +13,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     llama_absent(r, &m);
     m.qkv_bias = m.out_bias = sonde_get_bool(r, "attention_bias", false);
     bool sliding = sonde_get_bool(r, "use_sliding_window", false);
-    int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    int64_t window = part_window(r, 4096);
     int64_t first_sliding = sonde_get_int(r, "max_window_layers", 28, 0, INT32_MAX);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++)

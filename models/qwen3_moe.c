@@ -28,9 +28,9 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     moe.width = sonde_get_int(r, "moe_intermediate_size", 768, 1, 1 << 24);
     moe.act = m.act;
     int64_t step = sonde_get_int(r, "decoder_sparse_step", 1, 1, INT32_MAX);
-    int64_t window = sonde_get_int(r, "sliding_window", 4096, 1, INT32_MAX);
+    int64_t window = part_window(r, 4096);
     bool slides = sonde_get_bool(r, "use_sliding_window", false);
-    if (!slides || sonde_is_null(r, "sliding_window")) window = 0;
+    if (!slides) window = 0;
     sonde_weight_rows(r, SONDE_ROLE_EXPERT_UP, moe.width, 0, 0);
     sonde_buf x = llama_begin(r, &m);
     for (int64_t layer = 0; layer < m.dims.n_layers; layer++) {

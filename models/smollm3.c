@@ -15,7 +15,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.qkv_bias = m.out_bias = sonde_get_bool(r, "attention_bias", false);
     m.mlp_bias = sonde_get_bool(r, "mlp_bias", false);
     bool sliding = sonde_get_bool(r, "use_sliding_window", false);
-    int64_t window = sonde_get_int(r, "sliding_window", 0, 0, INT32_MAX);
+    int64_t window = part_window(r, 0);
     int64_t interval = sonde_get_int(r, "no_rope_layer_interval", 4, 1, INT32_MAX);
     int32_t table = m.rope;
     sonde_buf x = llama_begin(r, &m);

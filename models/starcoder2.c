@@ -34,7 +34,7 @@ static sonde_status describe(sonde_recipe *r, sonde_error *err)
     m.eps = sonde_get_float(r, "norm_epsilon", 1e-5);
     m.act = sonde_get_act(r, "hidden_act", "gelu_pytorch_tanh");
     plain_biases(&m, sonde_get_bool(r, "use_bias", true));
-    m.window = plain_read_window(r);
+    m.window = part_window(r, 0);
     plain_read_rope(r, &m, m.dims.head_dim, 10000.0, SONDE_ROPE_HALF);
     sonde_ignore_keys(r, neutral);
     return plain_describe(r, &m, err);

@@ -75,6 +75,15 @@ static void check_window(const char *json, int64_t expected)
     sonde_model_close(&model);
 }
 
+static void check_refused(const char *json, const char *part)
+{
+    sonde_error err = {0};
+    sonde_model *model = open_config(json, &err);
+    assert_null(model);
+    assert_int_equal(err.status, SONDE_BAD_MODEL);
+    assert_non_null(strstr(err.message, part));
+}
+
 static void test_null_is_told_from_absent(void **state)
 {
     (void)state;
@@ -83,6 +92,14 @@ static void test_null_is_told_from_absent(void **state)
     check_window("{\"model_type\":\"starcoder2\"," SIZES "}", 0);
     check_window("{\"model_type\":\"starcoder2\",\"sliding_window\":9," SIZES "}", 9);
     check_window("{\"model_type\":\"gemma2\"," SIZES "}", 4096);
+#define SLIDING "\"use_sliding_window\":true,\"max_window_layers\":0,"
+    check_window("{\"model_type\":\"qwen2\"," SLIDING SIZES "}", 4096);
+    check_window("{\"model_type\":\"qwen2\",\"sliding_window\":null," SLIDING SIZES "}", 0);
+    check_window("{\"model_type\":\"qwen3\",\"sliding_window\":null," SLIDING SIZES "}", 0);
+    check_window("{\"model_type\":\"mixtral\",\"sliding_window\":null," SIZES "}", 0);
+    check_refused("{\"model_type\":\"gemma2\",\"sliding_window\":null," SIZES "}", "sliding_window");
+    check_refused("{\"model_type\":\"qwen3\",\"sliding_window\":null,\"layer_types\":["
+                  "\"sliding_attention\"]," SIZES "}", "sliding_window");
     sonde_model *model = must_open("{\"model_type\":\"gemma2\"," SIZES "}");
     assert_true(attend_of(model, 0)->softcap > 49.0);
     sonde_model_close(&model);
