@@ -401,53 +401,7 @@ static sonde_status bind_step(sonde_model *model, const sonde_step *s, sonde_err
     }
 }
 
-/* ---- extra tensors ------------------------------------------------------------------------------------- */
-
-static bool glob(const char *pattern, const char *text)
-{
-    if (*pattern == '\0') return *text == '\0';
-    if (*pattern == '*') return glob(pattern + 1, text) || (*text && glob(pattern, text + 1));
-    return *pattern == *text && glob(pattern + 1, text + 1);
-}
-
-/* The number behind "layers." or "blk.", or -1. */
-static int64_t layer_of(const char *name)
-{
-    const char *at = strstr(name, "layers.");
-    at = at ? at + strlen("layers.") : strncmp(name, "blk.", 4) == 0 ? name + 4 : NULL;
-    if (!at || *at < '0' || *at > '9') return -1;
-    int64_t layer = 0;
-    for (; *at >= '0' && *at <= '9' && layer < INT32_MAX; at++) layer = 10 * layer + (*at - '0');
-    return layer;
-}
-
-/* Tensors that no step reads and that change nothing. */
-static bool is_harmless(const sonde_model *model, const sonde_tensor *t)
-{
-    for (const char *const *p = model->family->ignored_weights; p && *p; p++)
-        if (glob(*p, t->name)) return true;
-    const int64_t *left = model->recipe->ignored_layers;
-    int64_t layer = layer_of(t->name);
-    if (layer >= left[0] && layer < left[0] + left[1]) return true;
-    bool tied_copy = strcmp(t->name, "lm_head.weight") == 0 &&
-                     !sonde_model_bound(model, SONDE_ROLE_LM_HEAD, SONDE_GLOBAL);
-    return tied_copy;
-}
-
-static sonde_status refuse_extra(const sonde_model *model, sonde_error *err)
-{
-    int64_t extra = 0;
-    const sonde_tensor *first = NULL;
-    for (int64_t i = 0; i < sonde_weights_count(model->weights); i++) {
-        const sonde_tensor *t = sonde_weights_at(model->weights, i);
-        if (model->used[i] || is_harmless(model, t)) continue;
-        if (extra++ == 0) first = t;
-    }
-    if (extra == 0) return SONDE_OK;
-    return sonde_fail(err, SONDE_BAD_MODEL, "%s: %lld tensor%s that the %s family does not know, the "
-                      "first is %s: the forward pass would leave it out", first->file,
-                      (long long)extra, extra == 1 ? "" : "s", model->family->name, first->name);
-}
+/* ---- the whole ----------------------------------------------------------------------------------------- */
 
 sonde_status sonde_model_bind(sonde_model *model, sonde_error *err)
 {
@@ -461,6 +415,6 @@ sonde_status sonde_model_bind(sonde_model *model, sonde_error *err)
         status = bind_step(model, &r->steps[i], err);
     for (int64_t i = 0; i < r->n_ropes && status == SONDE_OK; i++)
         status = bind_rope(model, &r->ropes[i], err);
-    if (status == SONDE_OK) status = refuse_extra(model, err);
+    if (status == SONDE_OK) status = sonde_bind_check_rest(model, err);
     return status;
 }

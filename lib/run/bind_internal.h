@@ -21,6 +21,9 @@ void sonde_bind_set(const sonde_model *model, sonde_bound *bound, int64_t at, co
 sonde_status sonde_bind_alloc(sonde_bound *bound, int64_t n, sonde_error *err);
 /* Marks a tensor as used and refuses an element type that cannot be read. */
 sonde_status sonde_bind_use(sonde_model *model, const sonde_tensor *t, sonde_error *err);
+/* After all roles are bound: tensors that were not used are refused, but for harmless ones. Warns of an
+ * output matrix that differs from the embedding it is tied to. */
+sonde_status sonde_bind_check_rest(const sonde_model *model, sonde_error *err);
 sonde_status sonde_bind_missing(const sonde_model *model, sonde_role role, int64_t layer,
                                 int64_t expert, sonde_error *err);
 /* Outputs that all roles stored in the same tensor take together; `rows` where no product is. */
