@@ -193,13 +193,25 @@ static void put_run(sonde_decoder *d)
     d->held.length = 0;
 }
 
+/* The added token of an id: its text is what the decoder is given, nothing replaced. */
+static const sonde_added *added_of(const sonde_matcher *m, uint32_t id)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (m->tokens[i].id == id) return &m->tokens[i];
+    return NULL;
+}
+
 /* The first piece without the character that stands for a space. */
-static void put_first(sonde_decoder *d, const sonde_piece *p)
+static void put_first(sonde_decoder *d, uint32_t id)
 {
     char space[4];
-    const char *text = p->added ? p->shown : p->text;
-    size_t n = p->added ? p->shown_length : p->length,
-           width = sonde_utf8_put(d->tokenizer->decoding.space, space);
+    const sonde_tokenizer *t = d->tokenizer;
+    const sonde_added *added = NULL;
+    if (t->pieces[id].added) added = added_of(&t->raw, id);
+    if (t->pieces[id].added && !added) added = added_of(&t->normalized, id);
+    const char *text = added ? added->text : t->pieces[id].text;
+    size_t n = added ? added->length : t->pieces[id].length;
+    size_t width = sonde_utf8_put(t->decoding.space, space);
     for (size_t at = 0; at < n;) {
         bool here = n - at >= width && memcmp(text + at, space, width) == 0;
         if (!here) put(d, text + at, 1);
@@ -207,9 +219,10 @@ static void put_first(sonde_decoder *d, const sonde_piece *p)
     }
 }
 
-static void put_piece(sonde_decoder *d, const sonde_piece *p)
+static void put_piece(sonde_decoder *d, uint32_t id)
 {
     const sonde_decoding *rule = &d->tokenizer->decoding;
+    const sonde_piece *p = &d->tokenizer->pieces[id];
     bool first = d->n_pieces++ == 0;
     if (rule->kind == SONDE_DECODE_BYTES) {
         put_bytes(d, p->shown, p->shown_length, true);
@@ -218,7 +231,7 @@ static void put_piece(sonde_decoder *d, const sonde_piece *p)
     } else {
         put_run(d);
         if (rule->kind == SONDE_DECODE_SPACED && !first) put(d, " ", 1);
-        if (first && rule->drop_first) put_first(d, p);
+        if (first && rule->drop_first) put_first(d, id);
         else put(d, p->shown, p->shown_length);
     }
 }
@@ -230,7 +243,7 @@ static sonde_status take_id(sonde_decoder *d, uint32_t id, sonde_error *err)
         return sonde_fail(err, SONDE_BAD_PROMPT,
                           "token id %u is out of range: the tokenizer has %zu", id, t->n_pieces);
     const sonde_piece *p = &t->pieces[id];
-    if (p->present && !(d->skip_special && p->special)) put_piece(d, p);
+    if (p->present && !(d->skip_special && p->special)) put_piece(d, id);
     return SONDE_OK;
 }
 

@@ -70,8 +70,9 @@ static void hash_model(const sonde_tokenizer *t, sonde_string *text)
     sonde_string_format(text, "m%llx k%d b%d i%d f%d u%d %lld", (unsigned long long)merges,
                         (int)m->kind, m->byte_level, m->ignore_merges, m->byte_fallback,
                         m->fuse_unknown, (long long)m->unknown);
-    if (m->scores)
-        sonde_string_append(text, (const char *)m->scores, t->n_pieces * sizeof *m->scores);
+    for (size_t id = 0; m->scores && id < t->n_pieces; id++) /* added tokens have none */
+        if (t->pieces[id].in_model)
+            sonde_string_append(text, (const char *)&m->scores[id], sizeof *m->scores);
 }
 
 /* Everything that decides an id or a text: pieces, model, stages, added tokens, template. */

@@ -311,6 +311,34 @@ static void test_one_space_is_stripped_at_the_start_alone(void **state)
     sonde_tokenizer_destroy(&t);
 }
 
+static const char metaspace[] =
+    "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" LINE "\",\"prepend_scheme\":\"first\"},"
+    "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"" LINE "\",\"prepend_scheme\":\"first\"},"
+    "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"" LINE "a\",-1]]},"
+    "\"added_tokens\":[{\"id\":300,\"content\":\"" LINE LINE "b " LINE "\"}]}";
+
+/* Underlines of the first piece go, also of an added token; its own spaces stay. */
+static void test_metaspace_drops_the_underlines_of_the_first_piece(void **state)
+{
+    (void)state;
+    sonde_tokenizer *t = from_json(metaspace);
+    check_decoded(t, 2, (const char *[]){LINE "a", LINE "a"}, "a a");
+    check_decoded(t, 2, (const char *[]){LINE LINE "b " LINE, LINE "a"}, "b  a");
+    check_decoded(t, 2, (const char *[]){LINE "a", LINE LINE "b " LINE}, "a  b  ");
+    sonde_tokenizer_destroy(&t);
+}
+
+/* Only pieces of the model have scores: ids of added tokens may lie far behind them. */
+static void test_scores_end_before_added_tokens(void **state)
+{
+    (void)state;
+    sonde_tokenizer *a = from_json(metaspace), *b = from_json(metaspace);
+    assert_int_equal(sonde_tokenizer_size(a), 301);
+    assert_string_equal(sonde_tokenizer_hash(a), sonde_tokenizer_hash(b));
+    sonde_tokenizer_destroy(&a);
+    sonde_tokenizer_destroy(&b);
+}
+
 /* Kimi's own code cuts a run of more than 25,000 characters, and every text after 400,000. */
 static void test_kimi_cuts_long_runs_first(void **state)
 {
@@ -367,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_bytes_join_before_bad_ones_are_replaced),
         cmocka_unit_test(test_a_bad_run_of_byte_tokens_is_bad_as_a_whole),
         cmocka_unit_test(test_one_space_is_stripped_at_the_start_alone),
+        cmocka_unit_test(test_metaspace_drops_the_underlines_of_the_first_piece),
+        cmocka_unit_test(test_scores_end_before_added_tokens),
         cmocka_unit_test(test_kimi_cuts_long_runs_first),
         cmocka_unit_test(test_add_bos_token_of_the_config_adds_none),
     };
