@@ -140,10 +140,22 @@ static sonde_regex_result run(const matcher *m, size_t pc, size_t *at)
     return SONDE_REGEX_FOUND;
 }
 
+/* Where the search goes on after a failure at `at`. A rule that begins with a run without limit fails
+ * everywhere in a run at whose start it failed: from there it has tried the same ends and more. */
+static size_t behind_failure(const matcher *m, size_t at)
+{
+    const sonde_instruction *i = &m->r->program[0];
+    size_t next = at + 1;
+    if (i->op != SONDE_OP_SPAN || i->max != SONDE_REGEX_FOREVER || at == m->n) return next;
+    if (!in_set(m, i->set, at)) return next;
+    while (next < m->n && in_set(m, i->set, next)) next++;
+    return next;
+}
+
 /* The leftmost match that begins at or after `from`. */
 static sonde_regex_result find(const matcher *m, size_t from, size_t *start, size_t *end)
 {
-    for (size_t at = from; at <= m->n; at++) {
+    for (size_t at = from; at <= m->n; at = behind_failure(m, at)) {
         if (m->r->first >= 0) {
             while (at < m->n && !in_set(m, (uint32_t)m->r->first, at)) at++;
             if (at == m->n) return SONDE_REGEX_NONE;

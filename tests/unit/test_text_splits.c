@@ -221,6 +221,30 @@ static void test_runaway_rules_stop(void **state)
     json_decref(pre);
 }
 
+/* A rule that fails behind a run fails once for all of it, not once for each of its characters. */
+static void test_failing_runs_are_linear(void **state)
+{
+    static const char rule[] = "\\s+$";
+    (void)state;
+    sonde_regex *regex = NULL;
+    sonde_error err = {0};
+    sonde_chars chars = {0};
+    size_t start, end;
+    assert_int_equal(sonde_regex_compile(rule, sizeof rule - 1, &regex, &err), SONDE_OK);
+    for (uint32_t i = 0; i < 100000; i++)
+        assert_true(sonde_chars_push(&chars, i == 99990 ? '7' : ' ', i, i + 1));
+    sonde_regex_work work = {.budget = 300000};
+    sonde_regex_cursor cursor = {0};
+    assert_int_equal(
+        sonde_regex_next(regex, &work, chars.data, chars.count, &cursor, &start, &end),
+        SONDE_REGEX_FOUND);
+    assert_int_equal(start, 99991);
+    assert_int_equal(end, 100000);
+    sonde_free(work.stack);
+    sonde_free(chars.data);
+    sonde_regex_destroy(&regex);
+}
+
 static void test_failed_allocations_of_rules_are_reported(void **state)
 {
     static const char rule[] = "(?i:'s|'t)|(?:a b?){2,3}|[\\p{L}&&[^x]]++|(?>a|b)c|\\s+(?!\\S)";
@@ -245,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_rules_cut_as_in_the_shared_goldens),
         cmocka_unit_test(test_unknown_syntax_is_refused_by_name),
         cmocka_unit_test(test_runaway_rules_stop),
+        cmocka_unit_test(test_failing_runs_are_linear),
         cmocka_unit_test(test_failed_allocations_of_rules_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
