@@ -36,11 +36,12 @@ static sonde_buf experts(sonde_recipe *r, const moe_model *m, double limit, int6
     return out;
 }
 
-/* The published models' yarn is the default; 1.3466 is 0.1 ln 32 + 1. */
+/* A folder without a dictionary of rope parameters has the published models' yarn, whatever its base;
+ * 1.3466 is 0.1 ln 32 + 1. */
 static void read_rope(sonde_recipe *r, llama_model *m)
 {
     sonde_rope_spec rope = sonde_get_rope(r, NULL, m->dims.head_dim, 150000.0);
-    if (!sonde_has(r, "rope_parameters")) {
+    if (!sonde_from_gguf(r) && !sonde_has(r, "rope_parameters.rope_type")) {
         rope.type = SONDE_ROPE_YARN;
         rope.original_max_positions = 4096;
         rope.factor = rope.beta_fast = 32.0;

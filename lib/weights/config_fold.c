@@ -85,7 +85,7 @@ static sonde_status rename_key(json_t *root, const char *old, const char *now, c
     return SONDE_OK;
 }
 
-/* One dictionary of rope parameters: rope_type is always there. */
+/* A dictionary of rope parameters that the file has: rope_type is always there. */
 static sonde_status tidy_rope(json_t *rope, const char *source, sonde_error *err)
 {
     drop_nulls(rope);
@@ -176,7 +176,7 @@ static sonde_status fold_rope(json_t *root, const char *source, sonde_error *err
         status = tidy_sections(rope, source, err);
     } else if (status == SONDE_OK) {
         status = take_outer_keys(root, rope, source, err);
-        if (status == SONDE_OK) status = tidy_rope(rope, source, err);
+        if (status == SONDE_OK && (now || old)) status = tidy_rope(rope, source, err);
         if (status == SONDE_OK) rope = split_sections(root, rope);
     }
     if (status != SONDE_OK) {

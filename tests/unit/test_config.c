@@ -52,10 +52,6 @@ static void test_create_folds_spellings(void **state)
          "\"y\":2,\"z\":null}}",
          "{\"model_type\":\"gemma3_text\",\"x\":1,\"y\":2,\"z\":null}"},
         /* rope: old spelling, none, new spelling */
-        {"{\"rope_theta\":1e4}",
-         "{\"rope_parameters\":{\"rope_theta\":10000.0,\"rope_type\":\"default\"}}"},
-        {"{\"rope_theta\":500,\"rope_scaling\":null}",
-         "{\"rope_parameters\":{\"rope_theta\":500,\"rope_type\":\"default\"}}"},
         {"{\"rope_theta\":5,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2.0}}",
          "{\"rope_parameters\":{\"factor\":2.0,\"rope_theta\":5,\"rope_type\":\"linear\"}}"},
         {"{\"rope_scaling\":{\"type\":\"su\",\"factor\":null}}",
@@ -66,9 +62,6 @@ static void test_create_folds_spellings(void **state)
          "{\"rope_parameters\":{\"rope_theta\":7,\"rope_type\":\"default\"}}"},
         {"{\"rope_theta\":1,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":7}}",
          "{\"rope_parameters\":{\"rope_theta\":7,\"rope_type\":\"default\"}}"},
-        {"{\"rotary_pct\":0.25,\"rotary_emb_base\":10000}",
-         "{\"rope_parameters\":{\"partial_rotary_factor\":0.25,\"rope_theta\":10000,"
-         "\"rope_type\":\"default\"}}"},
         {"{\"original_max_position_embeddings\":40,\"rope_scaling\":{\"type\":\"longrope\"}}",
          "{\"rope_parameters\":{\"original_max_position_embeddings\":40,"
          "\"rope_type\":\"longrope\"}}"},
@@ -88,6 +81,27 @@ static void test_create_folds_spellings(void **state)
         assert_string_equal(got, cases[i].expected);
         normalised(got, again, sizeof again); /* folding twice changes nothing */
         assert_string_equal(again, got);
+    }
+}
+
+/* A type is written where the file has a dictionary: families tell by it whose defaults apply. */
+static void test_rope_without_a_dictionary_has_no_type(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *expected;
+    } cases[] = {
+        {"{\"rope_theta\":1e4}", "{\"rope_parameters\":{\"rope_theta\":10000.0}}"},
+        {"{\"rope_theta\":500,\"rope_scaling\":null}", "{\"rope_parameters\":{\"rope_theta\":500}}"},
+        {"{\"rotary_pct\":0.25,\"rotary_emb_base\":10000}",
+         "{\"rope_parameters\":{\"partial_rotary_factor\":0.25,\"rope_theta\":10000}}"},
+        {"{\"rope_theta\":500,\"rope_scaling\":{}}",
+         "{\"rope_parameters\":{\"rope_theta\":500,\"rope_type\":\"default\"}}"},
+    };
+    for (size_t i = 0; i < SONDE_COUNT(cases); i++) {
+        char got[512];
+        normalised(cases[i].given, got, sizeof got);
+        assert_string_equal(got, cases[i].expected);
     }
 }
 
@@ -144,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_create_folds_spellings),
+        cmocka_unit_test(test_rope_without_a_dictionary_has_no_type),
         cmocka_unit_test(test_create_refuses),
         cmocka_unit_test(test_find_walks_dotted_keys),
     };

@@ -151,7 +151,7 @@ static void test_gguf_keys_become_hugging_face_keys(void **state)
              "\"hidden_size\":48,\"intermediate_size\":72,\"max_position_embeddings\":96,"
              "\"model_type\":\"llama\",\"num_attention_heads\":4,\"num_hidden_layers\":3,"
              "\"num_key_value_heads\":2,\"rms_norm_eps\":0.5,"
-             "\"rope_parameters\":{\"rope_theta\":10000.0,\"rope_type\":\"default\"},"
+             "\"rope_parameters\":{\"rope_theta\":10000.0},"
              "\"vocab_size\":211}");
 }
 

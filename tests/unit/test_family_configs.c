@@ -230,6 +230,38 @@ static void test_layers_without_rope_and_layers_that_slide(void **state)
     sonde_model_close(&model);
 }
 
+/* Only a dictionary of rope parameters, even an empty one, replaces the class's yarn. */
+static void test_gpt_oss_without_rope_scaling_has_the_yarn_of_its_class(void **state)
+{
+    static const struct {
+        const char *keys;
+        sonde_rope_type type;
+        int64_t theta;
+    } cases[] = {
+        {"\"use_cache\":true", SONDE_ROPE_YARN, 150000},
+        {"\"rope_theta\":5000.0", SONDE_ROPE_YARN, 5000},
+        {"\"rope_theta\":5000.0,\"rope_scaling\":null", SONDE_ROPE_YARN, 5000},
+        {"\"rope_parameters\":null", SONDE_ROPE_YARN, 150000},
+        {"\"rope_theta\":5000.0,\"rope_parameters\":{}", SONDE_ROPE_DEFAULT, 5000},
+        {"\"rope_parameters\":{\"rope_theta\":5000.0}", SONDE_ROPE_DEFAULT, 5000},
+    };
+    (void)state;
+    for (size_t i = 0; i < SONDE_COUNT(cases); i++) {
+        char json[1024];
+        snprintf(json, sizeof json,
+                 "{\"model_type\":\"gpt_oss\",\"num_local_experts\":4,\"num_experts_per_tok\":2,"
+                 "\"head_dim\":16,%s," SIZES "}", cases[i].keys);
+        sonde_model *model = must_open(json);
+        const sonde_rope_spec *rope = &model->recipe->ropes[0];
+        assert_int_equal(rope->type, cases[i].type);
+        assert_int_equal((int64_t)rope->theta, cases[i].theta);
+        bool yarn = rope->type == SONDE_ROPE_YARN;
+        assert_int_equal(rope->original_max_positions, yarn ? 4096 : 160);
+        assert_int_equal((int64_t)rope->factor, yarn ? 32 : 1);
+        sonde_model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_longrope_needs_lists_of_the_right_length),
         cmocka_unit_test(test_first_gemma_always_has_tanh_gelu),
         cmocka_unit_test(test_layers_without_rope_and_layers_that_slide),
+        cmocka_unit_test(test_gpt_oss_without_rope_scaling_has_the_yarn_of_its_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
