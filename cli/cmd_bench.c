@@ -91,8 +91,8 @@ static sonde_status look_at_model(bench *b, const cli_call *call, sonde_error *e
     if (b->info.max_positions > 0 && tokens >= b->info.max_positions)
         tokens = b->info.max_positions - 1;
     sonde_model_cost cost;
-    SONDE_TRY(sonde_model_cost_get(b->model, &cost, err));
-    b->flops_per_token = cost.flops_per_row + cost.flops_per_key * (double)tokens / 2;
+    SONDE_TRY(sonde_model_cost_get(b->model, tokens, &cost, err));
+    b->flops_per_token = cost.prefill_flops / (double)tokens;
     b->bytes_per_token = cost.weight_bytes;
     b->loops = bench_loops_find(level_of(&b->info));
     b->spec = (bench_spec){.model = call->words[0], .options = &call->job, .tokens = tokens,

@@ -8,6 +8,7 @@
  */
 #include "job_internal.h"
 
+#include "core/cpu.h"
 #include "pipeline_internal.h"
 
 #include <string.h>
@@ -21,6 +22,7 @@ typedef struct flight_window {
     int64_t *pages, *rows; /* [size] */
     int64_t size, count, pages_sum, rows_sum, most_pages;
     int64_t all_pages, all_rows; /* of the whole run */
+    int64_t longest;             /* rows of one sequence */
     int64_t batch_rows;
 } flight_window;
 
@@ -30,7 +32,7 @@ typedef struct estimate {
     sonde_plan *plan;
     sonde_job_cost *cost;
     uint64_t *output_rows, *output_units; /* [outputs] rows, and rows or keys */
-    double keys;                          /* pairs of a row and a key it sees */
+    double flops;
     flight_window window;
     bool generates; /* rows of generated tokens: they may wait for those of earlier sequences */
 } estimate;
@@ -100,17 +102,20 @@ static void count_prompt(estimate *e, const sonde_flow *flow)
         cost->skipped_sequences++;
         return;
     }
-    e->keys += 0.5 * (double)(n + generated) * (double)(n + generated + 1);
     cost->prompt_tokens += (uint64_t)n;
     cost->generated_tokens_max += (uint64_t)max_new;
     for (int32_t i = 0; i < e->pipeline->n_outputs; i++) count_output(e, flow, i, generated);
     bool more = generated > 0 && sonde_flow_wants_generated(flow), all = false;
     for (int32_t s = 0; s < e->pipeline->n_slots; s++) all = all || flow->lines[s].deferred;
-    cost->rows += (all ? (uint64_t)n : flow->union_rank[n]) + (more ? (uint64_t)generated : 0);
+    int64_t kept = all ? n : (int64_t)flow->union_rank[n];
+    cost->rows += (uint64_t)(kept + (more ? generated : 0));
     if (more) cost->rows_exact = false;
     if (flow->union_rank[n] == 0 && max_new == 0) return;
     add_to_window(&e->window, (n + generated + PAGE_POSITIONS - 1) / PAGE_POSITIONS, n, max_new > 1);
     e->window.all_rows += n + generated;
+    e->window.longest = SONDE_MAX(e->window.longest, n + generated);
+    sonde_plan_sequence rows = {n, kept, generated, max_new > 0};
+    e->flops += sonde_plan_flops(e->plan, &rows);
     e->generates = e->generates || more;
 }
 
@@ -201,15 +206,18 @@ static uint64_t state_bytes(const estimate *e)
     return one * (SONDE_MIN(e->cost->sequences, flying) + 1);
 }
 
-/* Memory of arenas is taken as rows first fill it, and no more rows fill it than the run has. */
+/* Memory of arenas is taken as rows first fill it, and no more rows fill it than the run has; scores
+ * and patterns take as many keys as the longest sequence shows. */
 static uint64_t run_bytes(const estimate *e, const sonde_plan_info *plan)
 {
     uint64_t workers = (uint64_t)e->job->workers;
     uint64_t one = sonde_plan_run_bytes(e->plan, e->job->threads);
     uint64_t scratch = sonde_plan_run_bytes(e->plan, 2 * e->job->threads) - one;
     double filled = (double)e->window.all_rows / ((double)workers * (double)plan->batch_rows);
-    return workers * (scratch + (uint64_t)((double)(one - scratch) * SONDE_MIN(filled, 1.0))) +
-           plan->rope_bytes;
+    double shown = (double)e->window.longest / (double)plan->max_positions;
+    double ragged = (double)plan->ragged_bytes * SONDE_MIN(shown, 1.0);
+    double rows = (double)(one - scratch - plan->ragged_bytes) + ragged;
+    return workers * (scratch + (uint64_t)(rows * SONDE_MIN(filled, 1.0))) + plan->rope_bytes;
 }
 
 static void sum_memory(estimate *e)
@@ -239,7 +247,8 @@ static void sum_memory(estimate *e)
 }
 
 /* Products and attention at the rate just measured, nine tenths of it; decode steps also read their
- * weights once each (of the experts those that some row chooses), at 10 bytes a nanosecond. */
+ * weights once each (of the experts those that some row chooses), at 10 bytes a nanosecond; what is
+ * captured costs a processor two nanoseconds a byte to copy, code and write. */
 static void guess_time(const estimate *e)
 {
     sonde_job_cost *cost = e->cost;
@@ -247,16 +256,13 @@ static void guess_time(const estimate *e)
     sonde_plan_info_get(e->plan, &plan);
     double rate = 0.9 * sonde_model_flops_per_second(e->job->model);
     double cores = (double)(cost->workers * cost->threads);
-    double rows = (double)(cost->prompt_tokens + cost->generated_tokens_max);
-    double logits = e->job->labels ? rows : (double)cost->generated_tokens_max;
-    double flops = rows * plan.flops_per_row + logits * plan.flops_of_logits +
-                   e->keys * plan.flops_per_key;
     double together = (double)SONDE_MIN(cost->sequences, (uint64_t)e->window.size);
     double reads = together > 0 ? (double)cost->generated_tokens_max / together : 0.0;
     double experts = SONDE_MIN(together * plan.expert_bytes_per_row, plan.expert_bytes);
     if (rate > 0.0)
         cost->seconds_estimate =
-            flops / (rate * cores) + reads * (plan.weight_bytes + experts) / 1e10;
+            e->flops / (rate * cores) + reads * (plan.weight_bytes + experts) / 1e10 +
+            (double)cost->bytes_raw * 2e-9 / (double)sonde_cpu_count();
 }
 
 static void find_disk(const char *output, sonde_job_cost *cost)

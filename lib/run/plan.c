@@ -330,10 +330,11 @@ static void set_batch_rows(sonde_plan *plan)
 {
     const sonde_recipe *r = plan->model->recipe;
     size_t real = plan->model->backend->real_bytes, ragged = 0;
+    size_t ports = (size_t)sonde_plan_ragged_ports(plan);
     for (int64_t i = 0; i < r->n_hooks; i++) {
         if (!plan->wants[i] || !r->buffers[r->hooks[i].buf].ragged) continue;
         size_t keys = (size_t)sonde_plan_most_keys(plan, r->hooks[i].buf);
-        ragged = SONDE_MAX(ragged, 2 * keys * (size_t)r->buffers[r->hooks[i].buf].width * real);
+        ragged = SONDE_MAX(ragged, ports * keys * (size_t)r->buffers[r->hooks[i].buf].width * real);
     }
     plan->batch_rows = plan->options.batch_rows;
     lower(&plan->batch_rows, ragged,

@@ -18,23 +18,53 @@ static uint64_t scratch_bytes(const sonde_plan *plan)
     return most;
 }
 
-static void add_flops(const sonde_plan *plan, const sonde_step *s, sonde_plan_info *info)
+/* Keys that the rows of positions [0, n) see. */
+static double keys_before(const sonde_attend_spec *a, int64_t n)
+{
+    int64_t most = a->mask == SONDE_MASK_FULL ? n : SONDE_MIN(n, a->window);
+    int64_t chunks = a->mask == SONDE_MASK_CHUNKED && most > 0 ? n / most : 1;
+    double keys = 0.5 * (double)most * (double)(most + 1) * (double)chunks;
+    if (a->mask == SONDE_MASK_CHUNKED) {
+        double left = (double)(n - chunks * most);
+        return keys + 0.5 * left * (left + 1.0);
+    }
+    return keys + (double)(n - most) * (double)most;
+}
+
+/* Multiplications and additions of a step for the last `rows` of a sequence of `length`. */
+static double step_flops(const sonde_plan *plan, const sonde_step *s, int64_t length, int64_t rows)
 {
     const sonde_buffer *buffers = plan->model->recipe->buffers;
-    const sonde_attend_spec *a = &s->u.attend;
-    if (s->kind == SONDE_STEP_ATTEND)
-        info->flops_per_key += 2.0 * (double)(a->n_heads * (a->head_dim + a->value_dim));
-    if (s->kind == SONDE_STEP_HEADS)
-        info->flops_per_row +=
-            2.0 * (double)buffers[s->out[0]].width * (double)s->u.heads.part[0].dims;
-    if (s->kind == SONDE_STEP_EXPERTS) {
-        const sonde_buffer *x = &buffers[s->in[0]];
-        info->flops_per_row += 2.0 * (double)(x->width / SONDE_MAX(x->slots, 1)) *
-                               (double)buffers[s->out[0]].width;
+    if (s->kind == SONDE_STEP_ATTEND) {
+        const sonde_attend_spec *a = &s->u.attend;
+        double keys = keys_before(a, length) - keys_before(a, length - rows);
+        return 2.0 * (double)(a->n_heads * (a->head_dim + a->value_dim)) * keys;
     }
-    if (s->kind != SONDE_STEP_LINEAR) return;
-    double flops = 2.0 * (double)buffers[s->in[0]].width * (double)buffers[s->out[0]].width;
-    *(s->logits ? &info->flops_of_logits : &info->flops_per_row) += flops;
+    int64_t in = 0;
+    if (s->kind == SONDE_STEP_LINEAR) in = buffers[s->in[0]].width;
+    if (s->kind == SONDE_STEP_HEADS) in = s->u.heads.part[0].dims;
+    if (s->kind == SONDE_STEP_EXPERTS)
+        in = buffers[s->in[0]].width / SONDE_MAX(buffers[s->in[0]].slots, 1);
+    return in > 0 ? 2.0 * (double)in * (double)buffers[s->out[0]].width * (double)rows : 0.0;
+}
+
+double sonde_plan_flops(const sonde_plan *plan, const sonde_plan_sequence *s)
+{
+    int64_t all = s->prompt + s->generated, later = all, sampled = s->samples ? 1 + s->generated : 0;
+    double flops = 0.0;
+    if (plan->narrow_op >= 0 && !plan->options.want_labels)
+        later = SONDE_MAX(plan->points_after_narrow ? s->kept + s->generated : 0, sampled);
+    for (int64_t i = 0; i < plan->n_ops; i++) {
+        const sonde_op *op = &plan->ops[i];
+        bool counts = op->kind != SONDE_OP_HOOK &&
+                      (op->kind != SONDE_OP_ATTEND || (op->phases & SONDE_ATTEND_VALUES));
+        for (int32_t j = 0; counts && j < op->n_steps; j++) {
+            int64_t rows = i < plan->narrow_op ? all : later;
+            if (op->steps[j]->logits && !plan->all_logits) rows = sampled;
+            flops += step_flops(plan, op->steps[j], all, rows);
+        }
+    }
+    return flops;
 }
 
 static double matrix_bytes(const sonde_packed *m)
@@ -79,10 +109,8 @@ void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
         if (op->kind == SONDE_OP_HOOK || op->kind == SONDE_OP_NARROW) continue;
         info->planned_steps++;
         add_bytes(plan, op, info);
-        for (int32_t j = 0; j < op->n_steps; j++) {
+        for (int32_t j = 0; j < op->n_steps; j++)
             info->last_layer = SONDE_MAX(info->last_layer, op->steps[j]->layer);
-            add_flops(plan, op->steps[j], info);
-        }
     }
 }
 
@@ -123,16 +151,18 @@ sonde_status sonde_plan_text(const sonde_plan *plan, char **text, sonde_error *e
     return SONDE_OK;
 }
 
-sonde_status sonde_model_cost_get(const sonde_model *model, sonde_model_cost *cost, sonde_error *err)
+sonde_status sonde_model_cost_get(const sonde_model *model, int64_t tokens, sonde_model_cost *cost,
+                                  sonde_error *err)
 {
     sonde_plan_options options = {.want_logits = true, .batch_rows = 1, .max_sequences = 1,
                                   .max_positions = 1};
+    sonde_plan_sequence prompt = {.prompt = tokens, .samples = true};
     sonde_plan *plan = NULL;
     sonde_plan_info info;
     SONDE_TRY(sonde_plan_create(model, &options, &plan, err));
     sonde_plan_info_get(plan, &info);
-    sonde_plan_destroy(&plan);
-    *cost = (sonde_model_cost){info.flops_per_row, info.flops_per_key, info.flops_of_logits,
+    *cost = (sonde_model_cost){sonde_plan_flops(plan, &prompt),
                                info.weight_bytes + info.expert_bytes_per_row};
+    sonde_plan_destroy(&plan);
     return SONDE_OK;
 }

@@ -82,6 +82,8 @@ struct sonde_plan {
 sonde_status sonde_plan_lay_out(sonde_plan *plan, sonde_error *err);
 sonde_status sonde_plan_make_ropes(sonde_plan *plan, sonde_error *err);
 void sonde_plan_free_ropes(sonde_plan *plan);
+/* How many of scores and pattern are wanted, of whatever layers: 0 to 2. */
+int sonde_plan_ragged_ports(const sonde_plan *plan);
 /* Most visible keys of a row in this plan's ragged points. */
 int64_t sonde_plan_most_keys(const sonde_plan *plan, sonde_buf buf);
 

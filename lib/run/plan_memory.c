@@ -4,7 +4,8 @@
  * A dense buffer takes batch_rows (or logits_rows) rows of its width rounded up to 16 reals, and 16
  * more where rows would lie whole kibibytes apart and share the same few sets of a cache. Buffers
  * that are never live at the same time share memory: each is placed at the lowest offset that is
- * free during its life. Ragged buffers have an arena of their own: [scores | pattern].
+ * free during its life. Ragged buffers have an arena of their own: [scores | pattern], or the one of
+ * them that is wanted.
  */
 #include "plan_internal.h"
 
@@ -131,6 +132,20 @@ int64_t sonde_plan_most_keys(const sonde_plan *plan, sonde_buf buf)
     return most;
 }
 
+/* Is port `port` (1: scores, 2: pattern) of any layer wanted? */
+static bool any_port_wanted(const sonde_plan *plan, int port)
+{
+    const sonde_recipe *r = plan->model->recipe;
+    for (int64_t i = 0; i < r->n_steps; i++)
+        if (r->steps[i].kind == SONDE_STEP_ATTEND && port_wanted(plan, r->steps[i].out[port])) return true;
+    return false;
+}
+
+int sonde_plan_ragged_ports(const sonde_plan *plan)
+{
+    return any_port_wanted(plan, 1) + any_port_wanted(plan, 2);
+}
+
 static void place_ragged(sonde_plan *plan)
 {
     const sonde_recipe *r = plan->model->recipe;
@@ -144,9 +159,9 @@ static void place_ragged(sonde_plan *plan)
         const sonde_step *s = &r->steps[i];
         if (s->kind != SONDE_STEP_ATTEND) continue;
         plan->buffers[s->out[1]].offset = 0;
-        plan->buffers[s->out[2]].offset = one;
+        plan->buffers[s->out[2]].offset = any_port_wanted(plan, 1) ? one : 0;
     }
-    plan->ragged_bytes = 2 * one;
+    plan->ragged_bytes = (size_t)sonde_plan_ragged_ports(plan) * one;
 }
 
 /* ---- the cache ---------------------------------------------------------------------------------------- */

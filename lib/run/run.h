@@ -49,13 +49,18 @@ typedef struct sonde_plan_info {
     int64_t max_sequences, max_positions;
     uint64_t arena_bytes, ragged_bytes, scratch_bytes_per_thread, rope_bytes;
     uint64_t kv_bytes_per_page_all_layers; /* 64 positions of one sequence, planned layers only */
-    double flops_per_row;  /* of planned products, those of the logits apart */
-    double flops_per_key;  /* of planned attention, for one visible key of a row */
-    double flops_of_logits; /* for one row */
-    double weight_bytes;    /* that every step reads, experts apart */
+    double weight_bytes; /* that every step reads, experts apart */
     double expert_bytes, expert_bytes_per_row; /* of all experts; of those that a row chooses */
 } sonde_plan_info;
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info);
+/* Rows of one sequence: `prompt` given ones, of which points keep `kept`, then generated ones. */
+typedef struct sonde_plan_sequence {
+    int64_t prompt, kept, generated;
+    bool samples; /* the last row of the prompt, and each generated one, gets logits */
+} sonde_plan_sequence;
+/* Multiplications and additions of the planned products and attention for these rows: behind the
+ * last cache write only for those that go on, in layers with a window for the keys inside it. */
+double sonde_plan_flops(const sonde_plan *plan, const sonde_plan_sequence *sequence);
 /* Multiplications and additions a second that one thread does with the model's backend, from a
  * product of a few milliseconds; 0: not known. */
 double sonde_model_flops_per_second(const sonde_model *model);

@@ -2,7 +2,7 @@
  * run_internal.h - a run: the memory of one worker and the state of the step it is in.
  *
  *   arena   [plan->arena_bytes]    row buffers, laid out by the plan
- *   ragged  [plan->ragged_bytes]   scores, then pattern, of one layer
+ *   ragged  [plan->ragged_bytes]   scores, then pattern (what is wanted of them), of one layer
  *   scratch [threads][scratch]     grown when a longer sequence comes
  *   blocks                         KV pages: 64 positions of one sequence, all planned layers
  */

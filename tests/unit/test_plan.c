@@ -245,14 +245,17 @@ static void test_ragged_points_lower_the_rows(void **state)
     sonde_plan *plan;
     sonde_plan_info info;
     wants[sonde_model_find_point(*state, "blocks.0.attn.pattern")] = SONDE_WANT_READ;
-    /* a row: 2 ports x 96 keys x 4 heads x 4 bytes = 3072 */
+    /* a row: 96 keys x 4 heads x 4 bytes = 1536, and as much again for the scores */
     sonde_plan_options options = {.wants = wants, .batch_rows = 32, .max_sequences = 4,
-                                  .max_positions = 96, .ragged_bytes = 7 * 3072 + 100};
-    assert_int_equal(sonde_plan_create(*state, &options, &plan, NULL), SONDE_OK);
-    sonde_plan_info_get(plan, &info);
-    assert_int_equal(info.batch_rows, 7);
-    assert_true(info.ragged_bytes <= options.ragged_bytes);
-    sonde_plan_destroy(&plan);
+                                  .max_positions = 96, .ragged_bytes = 14 * 1536 + 100};
+    for (int ports = 1; ports <= 2; ports++) {
+        assert_int_equal(sonde_plan_create(*state, &options, &plan, NULL), SONDE_OK);
+        sonde_plan_info_get(plan, &info);
+        assert_int_equal(info.batch_rows, 14 / ports);
+        assert_int_equal(info.ragged_bytes, 14 * 1536);
+        sonde_plan_destroy(&plan);
+        wants[sonde_model_find_point(*state, "blocks.2.attn.scores")] = SONDE_WANT_READ;
+    }
     options.ragged_bytes = 1; /* one row must fit whatever was asked for */
     assert_int_equal(sonde_plan_create(*state, &options, &plan, NULL), SONDE_OK);
     sonde_plan_info_get(plan, &info);
@@ -272,6 +275,60 @@ static void test_a_run_costs_what_was_said(void **state)
 }
 
 /* ---- words ---------------------------------------------------------------------------------------- */
+
+/* ---- what rows cost ------------------------------------------------------------------------------- */
+
+static double flops_of(const sonde_model *model, const want *w, const sonde_plan_sequence *sequence)
+{
+    sonde_plan *plan = make(model, w);
+    double flops = sonde_plan_flops(plan, sequence);
+    sonde_plan_destroy(&plan);
+    return flops;
+}
+
+static void test_rows_behind_the_last_cache_write_cost_when_they_go_on(void **state)
+{
+    const sonde_dims *d = &((const sonde_model *)*state)->recipe->dims;
+    double h = (double)d->hidden, q = (double)(d->n_heads * d->head_dim), key = 4 * q;
+    double qkv = 2 * h * (q + 2 * (double)(d->n_kv_heads * d->head_dim));
+    double rest = 2 * q * h + 6 * h * (double)d->ffn, logits = 2 * h * (double)d->vocab;
+    want none = {.logits = true}, post = {.points = {"blocks.2.resid_post"}}, labels = {.labels = true};
+    want wide = {.logits = true, .off = SONDE_OFF_NARROW};
+    sonde_plan_sequence s = {.prompt = 7, .kept = 2, .samples = true};
+    double whole = 3 * 7 * qkv + 2 * (7 * rest + 28 * key); /* of the last block q, k, v only */
+    assert_true(flops_of(*state, &none, &s) == whole + rest + 7 * key + logits);
+    assert_true(flops_of(*state, &post, &s) == whole + 2 * rest + (6 + 7) * key);
+    double all = 3 * (7 * (qkv + rest) + 28 * key) + 7 * logits;
+    assert_true(flops_of(*state, &labels, &s) == all);
+    assert_true(flops_of(*state, &wide, &s) == all);
+    s = (sonde_plan_sequence){.prompt = 5, .generated = 2, .samples = true};
+    assert_true(flops_of(*state, &none, &s) == whole + 3 * (rest + logits) + (5 + 6 + 7) * key);
+}
+
+/* Attention of all rows is that of their visible keys, counted one by one. */
+static void test_windows_and_chunks_cost_what_they_show(void **state)
+{
+    static const char *const names[] = {"mistral", "llama4"};
+    (void)state;
+    for (size_t i = 0; i < SONDE_COUNT(names); i++) {
+        sonde_model *model = case_model(names[i], "cpu", NULL, 0);
+        const sonde_recipe *r = model->recipe;
+        want w = {.labels = true};
+        for (int64_t n = 1; n < 90; n += 11) {
+            double more = 0.0;
+            sonde_plan_sequence s = {.prompt = n}, next = {.prompt = n + 1};
+            double products = flops_of(model, &w, &(sonde_plan_sequence){.prompt = 1});
+            for (int64_t j = 0; j < r->n_steps; j++) {
+                if (r->steps[j].kind != SONDE_STEP_ATTEND) continue;
+                const sonde_attend_spec *a = &r->steps[j].u.attend;
+                int64_t keys = n - sonde_first_visible(a->mask, a->window, n); /* but the first */
+                more += 2.0 * (double)(a->n_heads * (a->head_dim + a->value_dim) * keys);
+            }
+            assert_true(flops_of(model, &w, &next) - flops_of(model, &w, &s) == products + more);
+        }
+        sonde_model_close(&model);
+    }
+}
 
 static void test_plan_reads_as_text(void **state)
 {
@@ -353,6 +410,8 @@ int main(void)
         cmocka_unit_test(test_sharing_memory_saves_some),
         cmocka_unit_test(test_ragged_points_lower_the_rows),
         cmocka_unit_test(test_a_run_costs_what_was_said),
+        cmocka_unit_test(test_rows_behind_the_last_cache_write_cost_when_they_go_on),
+        cmocka_unit_test(test_windows_and_chunks_cost_what_they_show),
         cmocka_unit_test(test_plan_reads_as_text),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_create_survives_failing_memory),

@@ -70,14 +70,13 @@ typedef struct sonde_model_info {
     int64_t n_points;
 } sonde_model_info;
 SONDE_API void sonde_model_info_get(const sonde_model *model, sonde_model_info *info);
-/* What a token costs when no point is wanted. `visible_keys` of attention cost flops_per_key each; the
- * logits cost flops_of_logits more where they are made. */
+/* What a model costs when no point is wanted. */
 typedef struct sonde_model_cost {
-    double flops_per_row, flops_per_key, flops_of_logits;
-    double weight_bytes; /* that one token reads, logits included: of the experts the chosen ones */
+    double prefill_flops; /* of one prompt whose last row gets logits: products and attention */
+    double weight_bytes;  /* that one token reads, logits included: of the experts the chosen ones */
 } sonde_model_cost;
-SONDE_API sonde_status sonde_model_cost_get(const sonde_model *model, sonde_model_cost *cost,
-                                            sonde_error *err);
+SONDE_API sonde_status sonde_model_cost_get(const sonde_model *model, int64_t prompt_tokens,
+                                            sonde_model_cost *cost, sonde_error *err);
 /* 32 hex digits over all tensors; computed at the first call. */
 SONDE_API sonde_status sonde_model_hash(sonde_model *model, const char **hex, sonde_error *err);
 /* The checkpoint's tokenizer, opened at the first call; borrowed for the model's life. */
