@@ -151,23 +151,20 @@ static sonde_status put_layers(gguf_builder *b, const char *key, bool with_route
     return put_default(b, key, list);
 }
 
-/* A list of true and false for the layers becomes Hugging Face's names of them. */
+/* A list of true and false for the layers becomes Hugging Face's names of them, also where all are
+ * equal, which elsewhere is one value. */
 static sonde_status put_layer_types(gguf_builder *b)
 {
-    json_t *pattern = json_object_get(b->root, "sliding_window_pattern"), *types, *value;
-    size_t i;
+    const gguf_value *pattern = gguf_arch_key(b, "attention.sliding_window_pattern");
     bool known = !gguf_root_int(b, "sliding_window") || json_object_get(b->root, "layer_types");
-    if (!json_is_array(pattern)) return SONDE_OK;
-    types = known ? NULL : json_array();
-    json_array_foreach(pattern, i, value)
-    {
-        bool slides = json_integer_value(value) != 0;
-        if (types)
-            json_array_append_new(types,
-                                  json_string(slides ? "sliding_attention" : "full_attention"));
-    }
+    if (!pattern || pattern->kind != GGUF_ARRAY) return SONDE_OK;
     json_object_del(b->root, "sliding_window_pattern");
-    return types ? gguf_put(b, b->root, "layer_types", types) : SONDE_OK;
+    if (known) return SONDE_OK;
+    json_t *types = json_array();
+    int64_t slides;
+    for (uint64_t i = 0; gguf_integer(pattern, i, &slides); i++)
+        json_array_append_new(types, json_string(slides ? "sliding_attention" : "full_attention"));
+    return gguf_put(b, b->root, "layer_types", types);
 }
 
 /* ---- single architectures ------------------------------------------------------------------------------ */

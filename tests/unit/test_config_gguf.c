@@ -421,18 +421,30 @@ static void test_gguf_latent_attention(void **state)
     EXPECT(&wrong, "no room", "heads of 8 and 0 dims with 8 rotated ones");
 }
 
+static void put_slides(metadata *m, const char *arch, bool first, bool second)
+{
+    char key[64];
+    begin(m, arch, "token_embd.weight");
+    snprintf(key, sizeof key, "%s.attention.sliding_window", arch);
+    put_u32(m, key, 12);
+    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch);
+    put_key(m, key, GGUF_ARRAY);
+    put_int(&m->values, GGUF_BOOL, 4);
+    put_int(&m->values, 2, 8);
+    put_int(&m->values, first, 1);
+    put_int(&m->values, second, 1);
+}
+
 static void test_gguf_layers_that_slide(void **state)
 {
     (void)state;
-    metadata m = {0};
-    begin(&m, "olmo2", "token_embd.weight");
-    put_u32(&m, "olmo2.attention.sliding_window", 12);
-    put_key(&m, "olmo2.attention.sliding_window_pattern", GGUF_ARRAY);
-    put_int(&m.values, GGUF_BOOL, 4);
-    put_int(&m.values, 2, 8);
-    put_int(&m.values, 1, 1);
-    put_int(&m.values, 0, 1);
-    EXPECT(&m, "olmo3", "\"layer_types\":[\"sliding_attention\",\"full_attention\"]");
+    metadata mixed = {0}, all = {0}, none = {0};
+    put_slides(&mixed, "olmo2", true, false);
+    EXPECT(&mixed, "olmo3", "\"layer_types\":[\"sliding_attention\",\"full_attention\"]");
+    put_slides(&all, "gemma3", true, true);
+    EXPECT(&all, "gemma3", "\"layer_types\":[\"sliding_attention\",\"sliding_attention\"]");
+    put_slides(&none, "gemma3", false, false);
+    EXPECT(&none, "gemma3", "\"layer_types\":[\"full_attention\",\"full_attention\"]");
 }
 
 static void test_gguf_keys_of_our_own_win(void **state)
