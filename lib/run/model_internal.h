@@ -61,6 +61,5 @@ void sonde_model_unbind(sonde_model *model);
 const sonde_bound *sonde_model_bound(const sonde_model *model, sonde_role role, int64_t layer);
 /* Makes the table of hook points from the recipe. */
 sonde_status sonde_model_make_points(sonde_model *model, sonde_error *err);
-/* Expected shape of a role in a step: [rows] or [rows, cols]. */
 
 #endif

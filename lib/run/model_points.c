@@ -67,8 +67,7 @@ static const char *unread(const sonde_recipe *r, const sonde_hook_entry *h)
     return "no later step reads it";
 }
 
-static void set_writable(const sonde_recipe *r, const sonde_model *model, int64_t index,
-                         sonde_hook_point *p)
+static void set_writable(const sonde_recipe *r, int64_t index, sonde_hook_point *p)
 {
     const sonde_hook_entry *h = &r->hooks[index];
     p->writable = read_later(r, h->step, h->buf);
@@ -83,7 +82,6 @@ static void set_writable(const sonde_recipe *r, const sonde_model *model, int64_
     if (!copy) return;
     p->writable = false;
     p->not_writable_why = "it is resid_post of the block before: write that";
-    (void)model;
 }
 
 sonde_status sonde_model_make_points(sonde_model *model, sonde_error *err)
@@ -100,7 +98,7 @@ sonde_status sonde_model_make_points(sonde_model *model, sonde_error *err)
         p->element = r->buffers[r->hooks[i].buf].ids ? SONDE_DTYPE_I32 : SONDE_DTYPE_F32;
         p->same_as = -1;
         set_shape(r, &r->hooks[i], p);
-        set_writable(r, model, i, p);
+        set_writable(r, i, p);
     }
     return SONDE_OK;
 }
@@ -127,16 +125,24 @@ int64_t sonde_model_find_point(const sonde_model *model, const char *name)
     return -1;
 }
 
+static bool has_point(const sonde_model *model, const char *local_name)
+{
+    for (int64_t i = 0; i < model->n_points; i++)
+        if (strcmp(model->points[i].local_name, local_name) == 0) return true;
+    return false;
+}
+
 const char *sonde_model_absent(const sonde_model *model, const char *local_name)
 {
     const sonde_recipe *r = model->recipe;
-    for (int64_t i = 0; i < model->n_points; i++)
-        if (strcmp(model->points[i].local_name, local_name) == 0) return NULL;
+    if (has_point(model, local_name)) return NULL;
     for (int64_t i = 0; i < r->n_absent; i++)
         if (strcmp(r->absent[i].name, local_name) == 0) return r->absent[i].why;
     if (strncmp(local_name, "moe.", 4) == 0) {
+        bool mixture = has_point(model, "moe.expert_ids");
         for (size_t i = 0; i < SONDE_COUNT(vocabulary); i++)
-            if (strcmp(vocabulary[i], local_name) == 0) return "it has no mixture of experts";
+            if (strcmp(vocabulary[i], local_name) == 0)
+                return mixture ? "its experts are not shared" : "it has no mixture of experts";
     }
     bool latent = strcmp(local_name, "attn.q_latent") == 0 ||
                   strcmp(local_name, "attn.kv_latent") == 0 || strcmp(local_name, "attn.k_pe") == 0;

@@ -1,7 +1,7 @@
 /*
  * test_same_bits.c - the content of a capture file depends on model, prompts and options only.
  *
- * For the shipped model and two goldens: every hook point (and generated text, labels and the
+ * For the shipped model and three goldens: every hook point (and generated text, labels and the
  * tables of `moments`) is captured once, then again with one thing changed at a time; the bits must
  * be those of the first file. One hook instead of all: the bits of that point.
  */
@@ -16,7 +16,8 @@
 #define PROMPTS "build/same_bits.jsonl"
 
 static const char *const models[] = {"data/model", "tests/goldens/families/llama",
-                                     "tests/goldens/families/qwen2_sliding"};
+                                     "tests/goldens/families/qwen2_sliding",
+                                     "tests/goldens/families/kimi_k2"};
 
 /* Lengths 1, 2, 17, 40, 70: within a page, on its edge, beyond it; token ids fit every model. */
 static void write_prompts(void)

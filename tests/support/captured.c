@@ -26,10 +26,14 @@ sonde_model *case_model(const char *family, const char *backend, const char *lev
 static uint8_t *case_wants(const sonde_model *model, const run_case *how)
 {
     int64_t n = sonde_model_point_count(model);
+    sonde_model_info info;
+    sonde_model_info_get(model, &info);
     uint8_t *wants = sonde_alloc((size_t)n, 1);
     for (int64_t i = 0; wants && i < n; i++) {
         const sonde_hook_point *point = sonde_model_point(model, i);
-        if (!how->only || strcmp(point->local_name, how->only) == 0) wants[i] = SONDE_WANT_READ;
+        bool here = !how->last_block || point->layer == info.n_layers - 1;
+        if (!how->only || (here && strcmp(point->local_name, how->only) == 0))
+            wants[i] = SONDE_WANT_READ;
     }
     return wants;
 }

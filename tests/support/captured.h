@@ -19,6 +19,7 @@ typedef struct run_case {
     uint32_t off;
     sonde_dtype kv_dtype;
     const char *only; /* local name of the one point that is wanted; NULL: all points */
+    bool last_block;  /* with `only`: of the last block alone */
     bool no_labels;
     uint64_t ragged_bytes;
 } run_case;

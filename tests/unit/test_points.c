@@ -1,5 +1,6 @@
 /* Selections of hook points on the tree's small models: what they select, and the message of every
- * refusal. llama: 3 blocks, 4 query and 2 key heads, hidden 48, feed-forward 72; gpt2: 2 blocks. */
+ * refusal. llama: 3 blocks, 4 query and 2 key heads, hidden 48, feed-forward 72; gpt2: 2 blocks;
+ * mixtral: experts. */
 #include "host/select.h"
 #include "sonde/job.h"
 
@@ -11,7 +12,7 @@
 
 #include <cmocka.h>
 
-static sonde_model *llama, *gpt2;
+static sonde_model *llama, *gpt2, *mixtral;
 
 /* ---- a selection as text --------------------------------------------------------------------- */
 
@@ -264,6 +265,9 @@ static void test_absent_points_say_why(void **state)
         gpt2, "blocks.0.mlp.up", SONDE_UNKNOWN_NAME,
         "hook point 'blocks.0.mlp.up': gpt2 models have none: its MLP is not gated: there is one "
         "branch, mlp.pre");
+    check_one(mixtral, "blocks.0.moe.shared_out", SONDE_UNKNOWN_NAME,
+              "hook point 'blocks.0.moe.shared_out': mixtral models have none: its experts are not "
+              "shared");
 }
 
 static void test_syntax(void **state)
@@ -419,7 +423,9 @@ static int open_models(void **state)
     sonde_model_options options = {.struct_size = sizeof options, .shape_only = true};
     bool good = sonde_model_open("tests/goldens/families/llama", &options, &llama, &err) ==
                     SONDE_OK &&
-                sonde_model_open("tests/goldens/families/gpt2", &options, &gpt2, &err) == SONDE_OK;
+                sonde_model_open("tests/goldens/families/gpt2", &options, &gpt2, &err) == SONDE_OK &&
+                sonde_model_open("tests/goldens/families/mixtral", &options, &mixtral, &err) ==
+                    SONDE_OK;
     if (!good) print_error("%s\n", err.message);
     return good ? 0 : -1;
 }
@@ -429,6 +435,7 @@ static int close_models(void **state)
     (void)state;
     sonde_model_close(&llama);
     sonde_model_close(&gpt2);
+    sonde_model_close(&mixtral);
     return 0;
 }
 

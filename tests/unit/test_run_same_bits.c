@@ -11,8 +11,9 @@
 
 #include <cmocka.h>
 
-static const char *const families[] = {"llama",  "gpt2",        "qwen2_sliding", "gpt_oss",
-                                       "llama4", "gemma3_text", "cohere",        "phi3_longrope"};
+static const char *const families[] = {"llama",        "gpt2",   "qwen2_sliding", "gpt_oss",
+                                       "llama4",       "cohere", "gemma3_text",   "phi3_longrope",
+                                       "falcon_alibi", "mpt",    "deepseek_v2",   "kimi_k2"};
 
 /* One sequence at a time, all rows in one chunk, nothing left out, nothing joined. */
 static const run_case plainest = {
@@ -45,7 +46,8 @@ static const run_case mapped = {.name = "weights left in the file", .threads = 2
 static const char *const single_points[] = {
     "embed", "resid_pre", "resid_post", "resid_mid", "attn_norm", "attn.q_rot", "attn.k", "attn.v",
     "attn.scores", "attn.pattern", "attn.z", "attn.out", "mlp.pre", "mlp.post", "mlp.out",
-    "mlp_norm.scale", "final_norm", "logits", "moe.expert_ids", "moe.expert_weights", "moe.post"};
+    "mlp_norm.scale", "final_norm", "logits", "moe.expert_ids", "moe.expert_weights", "moe.post",
+    "moe.expert_out", "moe.shared_out", "attn.k_rot", "attn.q_latent", "attn.kv_latent", "attn.k_pe"};
 
 static int compare(const sonde_model *model, const captured *want, const run_case *how)
 {
@@ -134,6 +136,8 @@ static void test_one_point_alone(void **state)
         if (captured_run(model, &plainest, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
         for (size_t i = 0; i < SONDE_COUNT(single_points); i++) {
             run_case how = {.name = single_points[i], .only = single_points[i], .no_labels = i % 2};
+            n += compare(model, &want, &how);
+            how.last_block = true;
             n += compare(model, &want, &how);
         }
         captured_reset(&want);
