@@ -234,12 +234,20 @@ static bool has_fallback(const sonde_tokenizer *t, const char *utf8, size_t n)
     return true;
 }
 
+/* The bytes that a character of the pre-tokenizers' text is to the model; returns how many. */
+static size_t put_char(const sonde_model *m, uint32_t c, char bytes[4])
+{
+    if (!m->mapped) return sonde_utf8_put(c, bytes);
+    bytes[0] = (char)sonde_byte_of_char(c);
+    return 1;
+}
+
 /* The symbols of character `at`: of its bytes, or its own, or its byte tokens. */
 static bool add_char(const sonde_tokenizer *t, sonde_bpe_scratch *s, unknown *u, uint32_t c,
                      size_t at)
 {
     char utf8[4];
-    size_t n = sonde_utf8_put(c, utf8);
+    size_t n = put_char(&t->model, c, utf8);
     bool good = true;
     for (size_t i = 0; t->model.byte_level && i < n && good; i++) {
         int64_t id = t->model.byte_ids[(unsigned char)utf8[i]];
@@ -274,7 +282,7 @@ static bool set_bytes(const sonde_encoder *e, const sonde_char *chars, size_t n)
     if (!sonde_grow(&s->bytes, &s->byte_capacity, 4 * n, 1)) return false;
     for (size_t i = 0; i < n; i++) {
         if (chars[i].code_point < 0x80) s->bytes[s->n_bytes++] = (char)chars[i].code_point;
-        else s->n_bytes += sonde_utf8_put(chars[i].code_point, s->bytes + s->n_bytes);
+        else s->n_bytes += put_char(&e->t->model, chars[i].code_point, s->bytes + s->n_bytes);
     }
     return true;
 }

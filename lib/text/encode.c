@@ -208,7 +208,7 @@ static void encoder_reset(sonde_encoder *e)
     sonde_unigram_scratch_destroy(&e->unigram);
     sonde_free(e->regex.stack);
     sonde_free(e->chars.data);
-    for (size_t i = 0; i < SONDE_MAX_STAGES; i++) sonde_free(e->spaced[i].data);
+    for (size_t i = 0; i < SONDE_MAX_STAGES; i++) sonde_free(e->written[i].data);
 }
 
 /* What split rules may spend: real ones take a few steps a character. */

@@ -122,6 +122,7 @@ static sonde_status add_rule(loader *l, const char *regex, sonde_split_behaviour
     return sonde_add_split(l->t, regex, strlen(regex), behaviour, false, l->err);
 }
 
+/* Of Split or Punctuation; missing in the latter it is Isolated. */
 static sonde_status read_behaviour(const loader *l, const json_t *p, sonde_split_behaviour *out)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious",
@@ -132,7 +133,7 @@ static sonde_status read_behaviour(const loader *l, const json_t *p, sonde_split
         *out = (sonde_split_behaviour)i;
         return SONDE_OK;
     }
-    return bad(l, "Split behavior", name);
+    return bad(l, "behavior", name);
 }
 
 static sonde_status read_split(loader *l, const json_t *p)
@@ -146,6 +147,13 @@ static sonde_status read_split(loader *l, const json_t *p)
                                  l->err);
     sonde_string_reset(&rule);
     return status;
+}
+
+static sonde_status read_punctuation(loader *l, const json_t *p)
+{
+    sonde_split_behaviour behaviour = SONDE_SPLIT_ISOLATED;
+    if (json_object_get(p, "behavior")) SONDE_TRY(read_behaviour(l, p, &behaviour));
+    return add_rule(l, "\\p{=punctuation}", behaviour);
 }
 
 static sonde_status read_byte_level(loader *l, const json_t *p)
@@ -198,6 +206,30 @@ static sonde_status read_delimiter(loader *l, const json_t *p)
     return add_rule(l, rule, SONDE_SPLIT_REMOVED);
 }
 
+/* What splits text of any alphabet, or nothing: *known is false. */
+static sonde_status read_splitter(loader *l, const json_t *p, bool *known)
+{
+    const char *type = type_of(p);
+    *known = true;
+    if (strcmp(type, "Split") == 0) return read_split(l, p);
+    if (strcmp(type, "Punctuation") == 0) return read_punctuation(l, p);
+    if (strcmp(type, "Digits") == 0)
+        return add_rule(l, "\\p{=numeric}",
+                        flag(p, "individual_digits", false) ? SONDE_SPLIT_ISOLATED
+                                                            : SONDE_SPLIT_CONTIGUOUS);
+    *known = false;
+    return SONDE_OK;
+}
+
+/* Behind ByteLevel text is in its alphabet, digits and punctuation of which are split (Falcon). */
+static sonde_status read_behind_bytes(loader *l, const json_t *p)
+{
+    bool known;
+    if (!l->t->model.mapped) SONDE_TRY(sonde_add_bytes(l->t, l->err));
+    SONDE_TRY(read_splitter(l, p, &known));
+    return known ? SONDE_OK : bad(l, "pre-tokenizer behind ByteLevel", type_of(p));
+}
+
 static sonde_status read_pre_tokenizer(loader *l, const json_t *p, bool *byte_level)
 {
     const char *type = type_of(p);
@@ -207,18 +239,16 @@ static sonde_status read_pre_tokenizer(loader *l, const json_t *p, bool *byte_le
             SONDE_TRY(read_pre_tokenizer(l, json_array_get(list, i), byte_level));
         return SONDE_OK;
     }
-    if (*byte_level) return bad(l, "pre-tokenizer behind ByteLevel", type);
-    if (strcmp(type, "Split") == 0) return read_split(l, p);
+    if (*byte_level) return read_behind_bytes(l, p);
+    bool known;
+    SONDE_TRY(read_splitter(l, p, &known));
+    if (known) return SONDE_OK;
     if (strcmp(type, "Metaspace") == 0) return read_metaspace(l, p);
     if (strcmp(type, "CharDelimiterSplit") == 0) return read_delimiter(l, p);
     if (strcmp(type, "WhitespaceSplit") == 0) return add_rule(l, "\\s", SONDE_SPLIT_REMOVED);
     if (strcmp(type, "Whitespace") == 0)
         return sonde_add_split(l->t, "\\p{=word}+|[^\\p{=word}\\s]+", 26, SONDE_SPLIT_REMOVED, true,
                                l->err);
-    if (strcmp(type, "Digits") == 0)
-        return add_rule(l, "\\p{=numeric}",
-                        flag(p, "individual_digits", false) ? SONDE_SPLIT_ISOLATED
-                                                            : SONDE_SPLIT_CONTIGUOUS);
     if (strcmp(type, "ByteLevel") != 0) return bad(l, "pre-tokenizer", type);
     *byte_level = true;
     return read_byte_level(l, p);

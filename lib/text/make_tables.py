@@ -6,7 +6,7 @@
 UNICODE.json.gz holds classes (ranges), ccc, nfc (single code points whose NFC differs) and compose
 (pairs), found by probing the library at every code point: its split rules carry Unicode 16, its
 digits Unicode 17, its NFC Unicode 9. What that file lacks is probed here: word characters of both
-regex engines, lower case, compatibility decompositions.
+regex engines, punctuation (Unicode 8), lower case, compatibility decompositions.
 """
 import gzip
 import json
@@ -15,7 +15,7 @@ import sys
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 CATEGORIES = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "P", "S", "Zs"]
-FLAGS = {"s": 16, "digits": 32, "Han": 64, "word": 128, "regex_word": 256}
+FLAGS = {"s": 16, "digits": 32, "Han": 64, "word": 128, "regex_word": 256, "punctuation": 512}
 ALL = [cp for cp in range(0x110000) if not 0xD800 <= cp <= 0xDFFF]
 
 
@@ -42,6 +42,14 @@ def word_ranges():
 
 def regex_word_ranges():
     pre, left = pre_tokenizers.Split(Regex(r"\w"), "removed"), set()
+    for start in range(0, len(ALL), 65536):
+        for piece, _ in pre.pre_tokenize_str("".join(map(chr, ALL[start:start + 65536]))):
+            left.update(map(ord, piece))
+    return ranges([cp for cp in ALL if cp not in left])
+
+
+def punctuation_ranges():
+    pre, left = pre_tokenizers.Punctuation("removed"), set()
     for start in range(0, len(ALL), 65536):
         for piece, _ in pre.pre_tokenize_str("".join(map(chr, ALL[start:start + 65536]))):
             left.update(map(ord, piece))
@@ -125,7 +133,8 @@ def write_compat(file):
 
 def main():
     data = json.load(gzip.open(sys.argv[1]))
-    data["classes"] |= {"word": word_ranges(), "regex_word": regex_word_ranges()}
+    data["classes"] |= {"word": word_ranges(), "regex_word": regex_word_ranges(),
+                        "punctuation": punctuation_ranges()}
     with open(sys.argv[2] + "/unicode_tables.c", "w") as f:
         write_tables(data, f)
     with open(sys.argv[2] + "/unicode_compat_tables.c", "w") as f:

@@ -82,7 +82,7 @@ static bool needs_space(const sonde_pretokenizer *p, const sonde_char *chars)
 static sonde_status space(sonde_encoder *e, const sonde_char *chars, size_t n, size_t stage)
 {
     const sonde_pretokenizer *p = &e->t->pretokenizers[stage];
-    sonde_chars *out = &e->spaced[stage];
+    sonde_chars *out = &e->written[stage];
     bool front = needs_space(p, chars);
     if (!front && p->space == ' ') return sonde_pretokenize(e, chars, n, stage + 1);
     if (!sonde_grow(&out->data, &out->capacity, n + 1, sizeof *chars))
@@ -95,12 +95,31 @@ static sonde_status space(sonde_encoder *e, const sonde_char *chars, size_t n, s
     return sonde_pretokenize(e, out->data, out->count, stage + 1);
 }
 
+/* Every byte as its character of the alphabet, each with the bytes of the whole character it is of. */
+static sonde_status write_bytes(sonde_encoder *e, const sonde_char *chars, size_t n, size_t stage)
+{
+    sonde_chars *out = &e->written[stage];
+    if (!sonde_grow(&out->data, &out->capacity, 4 * n, sizeof *chars))
+        return sonde_no_memory(e->err, "tokenizing", 4 * n * sizeof *chars);
+    out->count = 0;
+    for (size_t i = 0; i < n; i++) {
+        char utf8[4];
+        size_t bytes = sonde_utf8_put(chars[i].code_point, utf8);
+        for (size_t j = 0; j < bytes; j++)
+            out->data[out->count++] = (sonde_char){sonde_char_of_byte((unsigned char)utf8[j]),
+                                                   chars[i].start, chars[i].end};
+    }
+    return sonde_pretokenize(e, out->data, out->count, stage + 1);
+}
+
 sonde_status sonde_pretokenize(sonde_encoder *e, const sonde_char *chars, size_t n, size_t stage)
 {
     if (n == 0) return SONDE_OK;
-    if (stage < e->t->n_pretokenizers)
-        return e->t->pretokenizers[stage].regex ? split(e, chars, n, stage)
-                                                : space(e, chars, n, stage);
+    if (stage < e->t->n_pretokenizers) {
+        const sonde_pretokenizer *p = &e->t->pretokenizers[stage];
+        if (p->regex) return split(e, chars, n, stage);
+        return p->bytes ? write_bytes(e, chars, n, stage) : space(e, chars, n, stage);
+    }
     return e->t->model.kind == SONDE_MODEL_BPE ? sonde_bpe_encode(e, chars, n)
                                                : sonde_unigram_encode(e, chars, n);
 }

@@ -128,6 +128,7 @@ static const property properties[] = {
     {"Word", 0, SONDE_CLASS_REGEX_WORD},
     {"=numeric", 0, SONDE_CLASS_DIGIT},
     {"=word", 0, SONDE_CLASS_WORD},
+    {"=punctuation", 0, SONDE_CLASS_PUNCTUATION},
 };
 
 static void add_classes(sonde_ranges *set, const property *p)

@@ -23,7 +23,7 @@ bool sonde_ranges_has(const sonde_ranges *set, uint32_t code_point);
 bool sonde_ranges_equal(const sonde_ranges *a, const sonde_ranges *b);
 /* Adds the code points of a property that split rules name (case ignored): a general category ("L",
  * "Lu", "Nd"), "Han", "Space", "Digit", "Word"; or one of ours: "=numeric" (Rust's is_numeric),
- * "=word" (Rust's \w). false: no such name. */
+ * "=word" (Rust's \w), "=punctuation" (of the Punctuation pre-tokenizer). false: no such name. */
 bool sonde_ranges_add_property(sonde_ranges *set, const char *name, size_t bytes);
 void sonde_ranges_reset(sonde_ranges *set);
 

@@ -105,6 +105,14 @@ sonde_status sonde_add_spaces(sonde_tokenizer *t, uint32_t space, sonde_prepend 
     return add_pretokenizer(t, &stage, err);
 }
 
+sonde_status sonde_add_bytes(sonde_tokenizer *t, sonde_error *err)
+{
+    sonde_pretokenizer stage = {.bytes = true};
+    t->model.mapped = true;
+    sonde_string_text(&t->rules, "bytes\n");
+    return add_pretokenizer(t, &stage, err);
+}
+
 void sonde_stages_reset(sonde_tokenizer *t)
 {
     for (size_t i = 0; i < t->n_normalizers; i++) normalizer_reset(&t->normalizers[i]);

@@ -58,6 +58,7 @@ typedef enum sonde_model_kind { SONDE_MODEL_BPE, SONDE_MODEL_UNIGRAM } sonde_mod
 typedef struct sonde_model {
     sonde_model_kind kind;
     bool byte_level; /* BPE over bytes, whose pieces are written in the byte-level alphabet */
+    bool mapped;     /* ... and so is the text that the pre-tokenizers give it */
     bool ignore_merges, byte_fallback, fuse_unknown;
     int64_t unknown; /* -1: none */
     sonde_merge_table merges;
@@ -125,10 +126,12 @@ typedef enum sonde_prepend {
     SONDE_PREPEND_ALWAYS
 } sonde_prepend;
 
-/* SPLIT by `regex`; or SPACES: every space becomes `space`, which is also put in front of a piece
- * that does not begin with it (FIRST: only of the piece at the start of the text). */
+/* SPLIT by `regex`; or BYTES: every byte becomes its character of the byte-level alphabet; or SPACES:
+ * every space becomes `space`, which is also put in front of a piece that does not begin with it
+ * (FIRST: only of the piece at the start of the text). */
 typedef struct sonde_pretokenizer {
-    sonde_regex *regex; /* NULL: SPACES */
+    sonde_regex *regex; /* NULL: BYTES or SPACES */
+    bool bytes;
     sonde_split_behaviour behaviour;
     bool invert;
     uint32_t space;
@@ -197,6 +200,9 @@ int64_t sonde_vocabulary_find(const sonde_tokenizer *t, const char *text, size_t
 /* The same by the text in the file. */
 int64_t sonde_vocabulary_find_written(const sonde_tokenizer *t, const char *text, size_t bytes);
 int64_t sonde_vocabulary_find_char(const sonde_tokenizer *t, uint32_t code_point);
+/* The byte-level alphabet: the byte that a character stands for (-1: it is outside), and back. */
+int sonde_byte_of_char(uint32_t code_point);
+uint32_t sonde_char_of_byte(unsigned char byte);
 /* Byte-level alphabet to raw bytes, in memory of at least `bytes`; false: a character is
  * outside. */
 bool sonde_unmap_bytes(const char *text, size_t bytes, char *raw, size_t *length);
@@ -234,6 +240,8 @@ sonde_status sonde_add_split(sonde_tokenizer *t, const char *regex, size_t bytes
                              sonde_split_behaviour behaviour, bool invert, sonde_error *err);
 sonde_status sonde_add_spaces(sonde_tokenizer *t, uint32_t space, sonde_prepend prepend,
                               sonde_error *err);
+/* Later stages, and the model, see the byte-level alphabet. */
+sonde_status sonde_add_bytes(sonde_tokenizer *t, sonde_error *err);
 /* Added normalisers by what they do, for readers of formats. */
 sonde_status sonde_add_form(sonde_tokenizer *t, sonde_normal_form form, sonde_error *err);
 sonde_status sonde_add_prepend(sonde_tokenizer *t, const char *text, size_t bytes,
@@ -262,7 +270,7 @@ typedef struct sonde_encoder {
     struct sonde_unigram_scratch *unigram;
     sonde_regex_work regex;
     sonde_chars chars;                    /* the whole text */
-    sonde_chars spaced[SONDE_MAX_STAGES]; /* what SPACES of each stage made */
+    sonde_chars written[SONDE_MAX_STAGES]; /* what SPACES or BYTES of each stage made */
     sonde_error *err;
 } sonde_encoder;
 

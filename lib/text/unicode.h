@@ -1,5 +1,5 @@
 /*
- * unicode.h - the character classes and the normal forms that Hugging Face `tokenizers` uses: three
+ * unicode.h - the character classes and the normal forms that Hugging Face `tokenizers` uses: four
  * Unicode versions in one engine (make_tables.py says where the tables come from).
  */
 #ifndef SONDE_TEXT_UNICODE_H
@@ -31,6 +31,7 @@ enum {
 #define SONDE_CLASS_HAN 64u
 #define SONDE_CLASS_WORD 128u       /* what single_word and the Whitespace pre-tokenizer take */
 #define SONDE_CLASS_REGEX_WORD 256u /* \w of a split rule */
+#define SONDE_CLASS_PUNCTUATION 512u /* what the Punctuation pre-tokenizer takes */
 #define SONDE_UNICODE_END 0x110000u
 
 /* Class of a code point. */

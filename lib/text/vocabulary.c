@@ -40,8 +40,7 @@ static bool stands_for_itself(uint32_t c)
     return (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || (c >= 174 && c <= 255);
 }
 
-/* The byte that a character of the alphabet stands for, or -1. */
-static int byte_of_char(uint32_t c)
+int sonde_byte_of_char(uint32_t c)
 {
     if (c < 256) return stands_for_itself(c) ? (int)c : -1;
     if (c >= 0x100 + 68) return -1;
@@ -50,13 +49,20 @@ static int byte_of_char(uint32_t c)
     return left <= 66 ? (int)(left - 33 + 127) : 173;
 }
 
+uint32_t sonde_char_of_byte(unsigned char byte)
+{
+    if (stands_for_itself(byte)) return byte;
+    if (byte <= 32) return 0x100u + byte;
+    return byte == 173 ? 0x100u + 67 : 0x100u + 33 + (byte - 127u);
+}
+
 bool sonde_unmap_bytes(const char *text, size_t bytes, char *raw, size_t *length)
 {
     size_t n = 0;
     for (size_t at = 0; at < bytes;) {
         uint32_t c;
         at += sonde_utf8_get(text + at, &c);
-        int byte = byte_of_char(c);
+        int byte = sonde_byte_of_char(c);
         if (byte < 0) return false;
         raw[n++] = (char)byte;
     }

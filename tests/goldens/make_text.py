@@ -59,7 +59,20 @@ RULES = {
 DSV3 = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
         r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
         r"| ?[\p{P}\p{S}]+[\r\n]*" + TAIL]
-DSV2 = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
+CASED = ("A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-"
+         "\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-"
+         "\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf"
+         "\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-"
+         "\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc"
+         "\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102\u2107\u210a-\u2113\u2115"
+         "\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e"
+         "\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-"
+         "\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a"
+         "\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-"
+         "\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943")
+HAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+DSV2 = [r"[\r\n]", rf"\s?[{CASED}]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", HAN]
+DEEPSEEK_CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN]
 BITS = ["a", "ab", "aab", "b", "c", "abc", "the", "The", "THE", "x", "xx", "d", "e", "E", "word", "don't", "DON'T", "'s", "'\u017f", "'ll",
         "'LL", "'", "1", "12", "123", "1234567", "\u0663", "\u00b2", "\u2167", "\uff11", " ", " ", " ", "  ", "   ", "\n", "\r\n", "\n\n",
         "\t", "\u0085", "\u00a0", "\u3000", "\u180e", "\u200b", ".", ",", "!", "?", "...", "(", "[", "]", "|", "/", "//", "-", "_", "<|", "$",
@@ -75,11 +88,21 @@ def texts(rng, n, bits=BITS):
     return out
 
 
+def falcon_split():
+    """What stands behind ByteLevel sees its alphabet: the byte BC of a letter is a number there."""
+    return pre_tokenizers.Sequence([pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False),
+                                    pre_tokenizers.Digits(False), pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")])
+
+
 def split_rules():
     split = pre_tokenizers.Split
     out = {name: split(Regex(rule), "isolated") for name, rule in RULES.items()}
     out["dsv3"] = pre_tokenizers.Sequence([split(Regex(r), "isolated") for r in DSV3])
     out["dsv2"] = pre_tokenizers.Sequence([split(Regex(r), "isolated") for r in DSV2] + [pre_tokenizers.Digits(True)])
+    out["deepseek-coder"] = pre_tokenizers.Sequence([split(Regex(r), "isolated") for r in DEEPSEEK_CODER] + [pre_tokenizers.Digits(True)])
+    out["falcon"] = falcon_split()
+    out["digits gpt2"] = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), split(Regex(GPT2), "isolated")])
+    out["punctuation"] = pre_tokenizers.Punctuation()
     for behaviour in ("removed", "merged_with_previous", "merged_with_next", "contiguous", "isolated"):
         out[f"text {behaviour}"] = split("ab", behaviour)
         out[f"regex {behaviour}"] = split(Regex(r"\s|a"), behaviour)
@@ -162,9 +185,9 @@ def unigram(byte_tokens):
     return tok
 
 
-def byte_level(normalizer, use_regex):
+def byte_level(normalizer, use_regex, more=()):
     vocab = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    merges = [("a", "a"), ("t", "h"), ("th", "e"), ("\u0120", "a"), ("\u0120", "the"), ("w", "o"), ("r", "d"), ("\u00c3", "\u00a9")]
+    merges = [("a", "a"), ("t", "h"), ("th", "e"), ("\u0120", "a"), ("\u0120", "the"), ("w", "o"), ("r", "d"), ("\u00c3", "\u00a9"), *more]
     for a, b in merges:
         vocab.setdefault(a + b, len(vocab))
     tok = Tokenizer(models.BPE(vocab, merges))
@@ -174,6 +197,12 @@ def byte_level(normalizer, use_regex):
     tok.add_special_tokens([AddedToken("<s>", special=True), AddedToken("BIG", normalized=True, special=True)])
     tok.add_tokens([AddedToken("Caf\u00e9", normalized=True), AddedToken("one", single_word=True, lstrip=True)])
     bos(tok)
+    return tok
+
+
+def falcon():
+    tok = byte_level(None, True, [("1", "2"), ("12", "3"), ("3", "4"), ("\u00d0", "\u00bc"), ("\u00c2", "\u00b2"), ("!", "?")])
+    tok.pre_tokenizer = falcon_split()
     return tok
 
 
@@ -196,6 +225,7 @@ TOKENIZERS = {
     "unigram-bytes": lambda: unigram(BYTES),
     "bytes-nfkc-lower": lambda: byte_level(normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]), False),
     "bytes-nfd": lambda: byte_level(normalizers.NFD(), True),
+    "bytes-falcon": falcon,
     "metaspace-first": lambda: metaspace("first", True),
     "metaspace-always": lambda: metaspace("always", False),
     "metaspace-never": lambda: metaspace("never", True),

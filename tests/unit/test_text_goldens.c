@@ -20,6 +20,7 @@ static void test_small_tokenizers_of_the_tree(void **state)
                                         "bytes-nfc-prefix-space",
                                         "bytes-nfkc-lower",
                                         "bytes-nfd",
+                                        "bytes-falcon",
                                         "spm",
                                         "spm-no-prefix",
                                         "spm-gaps",

@@ -70,30 +70,89 @@ static json_t *next_line(gzFile file, char *buffer)
 
 /* ---- goldens of the tree --------------------------------------------------------------------- */
 
+/* Cuts the cases of a line; returns how many pieces lists are wrong, and says which. */
+static size_t check_cases(const sonde_tokenizer *t, const json_t *line, const char *name)
+{
+    const json_t *cases = json_object_get(line, "cases");
+    sonde_tokens tokens = {0};
+    size_t bad = 0;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *text = json_array_get(json_array_get(cases, i), 0);
+        encode(t, text, &tokens);
+        if (same_spans(&tokens, json_array_get(json_array_get(cases, i), 1)) || bad++ > 9) continue;
+        print_error("%s: '%s' is cut wrongly\n", name, json_string_value(text));
+    }
+    sonde_tokens_reset(&tokens);
+    return bad;
+}
+
 static void test_rules_cut_as_in_the_goldens(void **state)
 {
     (void)state;
     gzFile file = open_lines("tests/goldens/text/splits.jsonl.gz");
     char *buffer = sonde_alloc_raw(LINE_BYTES, 1);
-    sonde_tokens tokens = {0};
     size_t bad = 0, rules = 0;
     for (json_t *line; (line = next_line(file, buffer)) != NULL; json_decref(line), rules++) {
         sonde_tokenizer *t = splitter(json_object_get(line, "pre"));
-        const json_t *cases = json_object_get(line, "cases");
-        for (size_t i = 0; i < json_array_size(cases); i++) {
-            const json_t *text = json_array_get(json_array_get(cases, i), 0);
-            encode(t, text, &tokens);
-            if (same_spans(&tokens, json_array_get(json_array_get(cases, i), 1)) || bad++ > 9)
-                continue;
-            print_error("%s: '%s' is cut wrongly\n",
-                        json_string_value(json_object_get(line, "name")), json_string_value(text));
-        }
+        bad += check_cases(t, line, json_string_value(json_object_get(line, "name")));
         sonde_tokenizer_destroy(&t);
     }
-    sonde_tokens_reset(&tokens);
     sonde_free(buffer);
     gzclose(file);
     assert_true(rules > 30);
+    assert_int_equal(bad, 0);
+}
+
+/* The rules that GGUF names, and the goldens of the models they are named for. */
+static const char *const named[][2] = {
+    {"gpt-2", "gpt2"},           {"phi-2", "gpt2"},
+    {"olmo", "gpt2"},            {"mpt", "gpt2"},
+    {"bloom", "bloom"},          {"smollm", "digits gpt2"},
+    {"starcoder", "digits gpt2"}, {"refact", "digits gpt2"},
+    {"command-r", "digits gpt2"}, {"llama-bpe", "llama3"},
+    {"dbrx", "llama3"},          {"qwen2", "qwen"},
+    {"gpt-4o", "gpt4o"},         {"llama4", "gpt4o"},
+    {"tekken", "tekken"},        {"kimi-k2", "kimi"},
+    {"deepseek-v3", "dsv3"},     {"deepseek-llm", "dsv2"},
+    {"deepseek-coder", "deepseek-coder"}, {"falcon", "falcon"}};
+
+/* As `splitter`, with a named rule; normalisers are left out, the goldens have none. */
+static sonde_tokenizer *named_splitter(const char *name)
+{
+    bool bos;
+    sonde_tokenizer *t;
+    sonde_error err = {0};
+    assert_int_equal(sonde_tokenizer_new(&t, &err), SONDE_OK);
+    if (sonde_named_rule_apply(t, name, &bos, &err) != SONDE_OK) fail_msg("%s", err.message);
+    t->n_normalizers = 0;
+    t->model.byte_level = t->model.mapped = false;
+    t->model.fuse_unknown = true;
+    t->model.unknown = 0;
+    assert_int_equal(sonde_vocabulary_add(t, 0, "<unk>", 5, &err), SONDE_OK);
+    assert_int_equal(sonde_vocabulary_index(t, &err), SONDE_OK);
+    assert_int_equal(sonde_merges_set(t, NULL, 0, &err), SONDE_OK);
+    return t;
+}
+
+static void test_named_rules_cut_as_their_models(void **state)
+{
+    (void)state;
+    gzFile file = open_lines("tests/goldens/text/splits.jsonl.gz");
+    char *buffer = sonde_alloc_raw(LINE_BYTES, 1);
+    size_t bad = 0, checked = 0;
+    for (json_t *line; (line = next_line(file, buffer)) != NULL; json_decref(line)) {
+        const char *rule = json_string_value(json_object_get(line, "name"));
+        for (size_t i = 0; i < SONDE_COUNT(named); i++) {
+            if (strcmp(named[i][1], rule) != 0) continue;
+            sonde_tokenizer *t = named_splitter(named[i][0]);
+            bad += check_cases(t, line, named[i][0]);
+            sonde_tokenizer_destroy(&t);
+            checked++;
+        }
+    }
+    sonde_free(buffer);
+    gzclose(file);
+    assert_int_equal(checked, SONDE_COUNT(named));
     assert_int_equal(bad, 0);
 }
 
@@ -266,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules_cut_as_in_the_goldens),
+        cmocka_unit_test(test_named_rules_cut_as_their_models),
         cmocka_unit_test(test_rules_cut_as_in_the_shared_goldens),
         cmocka_unit_test(test_unknown_syntax_is_refused_by_name),
         cmocka_unit_test(test_runaway_rules_stop),
