@@ -4,37 +4,32 @@
 
 #include <string.h>
 
-typedef struct loader {
-    sonde_tokenizer *t;
-    const char *path;
-    sonde_error *err;
-} loader;
-
-static sonde_status bad(const loader *l, const char *what, const char *got)
+sonde_status sonde_loader_refuse(const sonde_loader *l, const char *what, const char *got)
 {
     return sonde_fail(l->err, SONDE_BAD_TOKENIZER, "%s: %s '%.80s' is not supported", l->path, what,
                       got ? got : "?");
 }
 
-static sonde_status broken(const loader *l, const char *what)
+static sonde_status broken(const sonde_loader *l, const char *what)
 {
     return sonde_fail(l->err, SONDE_BAD_TOKENIZER, "%s: %s", l->path, what);
 }
 
-static const char *type_of(const json_t *component)
+const char *sonde_loader_type(const json_t *component)
 {
     const char *type = json_string_value(json_object_get(component, "type"));
     return type ? type : "?";
 }
 
-static bool flag(const json_t *object, const char *key)
+bool sonde_loader_flag(const json_t *object, const char *key, bool missing)
 {
-    return json_is_true(json_object_get(object, key));
+    const json_t *value = json_object_get(object, key);
+    return value ? json_is_true(value) : missing;
 }
 
 /* ---- BPE ------------------------------------------------------------------------------------- */
 
-static sonde_status read_vocab(loader *l, const json_t *vocab)
+static sonde_status read_vocab(sonde_loader *l, const json_t *vocab)
 {
     const char *text;
     json_t *value;
@@ -73,7 +68,7 @@ static bool merge_parts(const json_t *merge, const char **a, size_t *n_a, const 
     return *n_a > 0 && *n_b > 0;
 }
 
-static sonde_status resolve_merge(loader *l, const json_t *merge, sonde_ranked_merge *out)
+static sonde_status resolve_merge(sonde_loader *l, const json_t *merge, sonde_ranked_merge *out)
 {
     const char *a, *b;
     size_t n_a, n_b;
@@ -88,7 +83,7 @@ static sonde_status resolve_merge(loader *l, const json_t *merge, sonde_ranked_m
                       l->path, a, b);
 }
 
-static sonde_status read_merges(loader *l, const json_t *merges)
+static sonde_status read_merges(sonde_loader *l, const json_t *merges)
 {
     size_t n = json_array_size(merges);
     sonde_ranked_merge *rows = sonde_alloc(n, sizeof *rows);
@@ -109,29 +104,32 @@ static bool empty_text(const json_t *value)
            (json_is_string(value) && json_string_length(value) == 0);
 }
 
-static sonde_status refuse_options(const loader *l, const json_t *model)
+static sonde_status refuse_options(const sonde_loader *l, const json_t *model)
 {
     static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < SONDE_COUNT(texts); i++)
-        if (!empty_text(json_object_get(model, texts[i]))) return bad(l, "model option", texts[i]);
+        if (!empty_text(json_object_get(model, texts[i])))
+            return sonde_loader_refuse(l, "model option", texts[i]);
     const json_t *dropout = json_object_get(model, "dropout");
-    if (dropout && json_number_value(dropout) != 0.0) return bad(l, "model option", "dropout");
+    if (dropout && json_number_value(dropout) != 0.0)
+        return sonde_loader_refuse(l, "model option", "dropout");
     return SONDE_OK;
 }
 
 /* A byte-level vocabulary with every byte never falls back. */
-static sonde_status settle_fallback(const loader *l)
+static sonde_status settle_fallback(const sonde_loader *l)
 {
     sonde_model *m = &l->t->model;
     if (!m->byte_level || !m->byte_fallback) return SONDE_OK;
     m->byte_fallback = false;
     for (int i = 0; i < 256; i++)
         if (m->byte_ids[i] < 0)
-            return bad(l, "model option for a byte-level vocabulary", "byte_fallback");
+            return sonde_loader_refuse(l, "model option for a byte-level vocabulary",
+                                       "byte_fallback");
     return SONDE_OK;
 }
 
-static sonde_status read_bpe(loader *l, const json_t *model)
+static sonde_status read_bpe(sonde_loader *l, const json_t *model)
 {
     const json_t *vocab = json_object_get(model, "vocab"),
                  *merges = json_object_get(model, "merges");
@@ -141,9 +139,9 @@ static sonde_status read_bpe(loader *l, const json_t *model)
     if (!json_is_object(vocab)) return broken(l, "model.vocab: expected an object");
     if (!json_is_array(merges)) return broken(l, "model.merges: expected a list");
     m->kind = SONDE_MODEL_BPE;
-    m->ignore_merges = flag(model, "ignore_merges");
-    m->byte_fallback = flag(model, "byte_fallback");
-    m->fuse_unknown = flag(model, "fuse_unk");
+    m->ignore_merges = sonde_loader_flag(model, "ignore_merges", false);
+    m->byte_fallback = sonde_loader_flag(model, "byte_fallback", false);
+    m->fuse_unknown = sonde_loader_flag(model, "fuse_unk", false);
     SONDE_TRY(read_vocab(l, vocab));
     SONDE_TRY(sonde_vocabulary_index(l->t, l->err));
     SONDE_TRY(settle_fallback(l));
@@ -157,7 +155,7 @@ static sonde_status read_bpe(loader *l, const json_t *model)
 
 /* ---- unigram --------------------------------------------------------------------------------- */
 
-static sonde_status read_scored(loader *l, const json_t *vocab)
+static sonde_status read_scored(sonde_loader *l, const json_t *vocab)
 {
     sonde_model *m = &l->t->model;
     size_t n = json_array_size(vocab);
@@ -183,16 +181,17 @@ static sonde_status read_scored(loader *l, const json_t *vocab)
     return SONDE_OK;
 }
 
-static sonde_status read_unigram(loader *l, const json_t *model)
+static sonde_status read_unigram(sonde_loader *l, const json_t *model)
 {
     const json_t *vocab = json_object_get(model, "vocab"),
                  *unknown = json_object_get(model, "unk_id");
     sonde_model *m = &l->t->model;
-    if (m->byte_level) return bad(l, "model behind a ByteLevel pre-tokenizer", "Unigram");
+    if (m->byte_level)
+        return sonde_loader_refuse(l, "model behind a ByteLevel pre-tokenizer", "Unigram");
     if (!json_is_array(vocab) || json_array_size(vocab) == 0)
         return broken(l, "model.vocab: expected a list of [piece, score] pairs");
     m->kind = SONDE_MODEL_UNIGRAM;
-    m->byte_fallback = flag(model, "byte_fallback");
+    m->byte_fallback = sonde_loader_flag(model, "byte_fallback", false);
     m->fuse_unknown = true;
     if (json_is_integer(unknown)) {
         m->unknown = json_integer_value(unknown);
@@ -204,18 +203,18 @@ static sonde_status read_unigram(loader *l, const json_t *model)
 }
 
 /* A file without the model's type has what a BPE model has. */
-static sonde_status read_model(loader *l, const json_t *model)
+static sonde_status read_model(sonde_loader *l, const json_t *model)
 {
     const char *type = json_string_value(json_object_get(model, "type"));
     if (type ? strcmp(type, "BPE") == 0 : json_object_get(model, "merges") != NULL)
         return read_bpe(l, model);
     if (type && strcmp(type, "Unigram") == 0) return read_unigram(l, model);
-    return bad(l, "model type", type);
+    return sonde_loader_refuse(l, "model type", type);
 }
 
 /* ---- added tokens, post-processor ------------------------------------------------------------ */
 
-static sonde_status read_added(loader *l, const json_t *list, bool special)
+static sonde_status read_added(sonde_loader *l, const json_t *list, bool special)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *a = json_array_get(list, i);
@@ -223,13 +222,13 @@ static sonde_status read_added(loader *l, const json_t *list, bool special)
         if (!json_is_string(content) || !json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) > UINT32_MAX)
             return broken(l, "added_tokens: expected objects with content and id");
-        if (flag(a, "special") != special) continue;
+        if (sonde_loader_flag(a, "special", false) != special) continue;
         sonde_added token = {.length = (uint32_t)json_string_length(content),
                              .id = (uint32_t)json_integer_value(id),
-                             .lstrip = flag(a, "lstrip"),
-                             .rstrip = flag(a, "rstrip"),
-                             .single_word = flag(a, "single_word"),
-                             .normalized = flag(a, "normalized"),
+                             .lstrip = sonde_loader_flag(a, "lstrip", false),
+                             .rstrip = sonde_loader_flag(a, "rstrip", false),
+                             .single_word = sonde_loader_flag(a, "single_word", false),
+                             .normalized = sonde_loader_flag(a, "normalized", false),
                              .special = special};
         const char *text = json_string_value(content);
         memcpy(&token.text, &text, sizeof text);
@@ -238,7 +237,7 @@ static sonde_status read_added(loader *l, const json_t *list, bool special)
     return SONDE_OK;
 }
 
-static sonde_status add_template_id(loader *l, json_int_t id, bool before)
+static sonde_status add_template_id(sonde_loader *l, json_int_t id, bool before)
 {
     uint32_t *list = before ? l->t->prefix : l->t->suffix;
     size_t *n = before ? &l->t->n_prefix : &l->t->n_suffix;
@@ -250,7 +249,7 @@ static sonde_status add_template_id(loader *l, json_int_t id, bool before)
     return SONDE_OK;
 }
 
-static sonde_status template_ids(loader *l, const json_t *p, const char *name, bool before)
+static sonde_status template_ids(sonde_loader *l, const json_t *p, const char *name, bool before)
 {
     const json_t *entry = json_object_get(json_object_get(p, "special_tokens"), name);
     const json_t *ids = json_object_get(entry, "ids");
@@ -261,7 +260,7 @@ static sonde_status template_ids(loader *l, const json_t *p, const char *name, b
     return SONDE_OK;
 }
 
-static sonde_status read_template(loader *l, const json_t *p)
+static sonde_status read_template(sonde_loader *l, const json_t *p)
 {
     const json_t *single = json_object_get(p, "single");
     bool before = true;
@@ -269,18 +268,21 @@ static sonde_status read_template(loader *l, const json_t *p)
         const json_t *item = json_array_get(single, i);
         const json_t *special = json_object_get(item, "SpecialToken");
         if (!special) {
-            if (!before) return bad(l, "post-processor with the text twice", "TemplateProcessing");
+            if (!before)
+                return sonde_loader_refuse(l, "post-processor with the text twice",
+                                           "TemplateProcessing");
             before = false;
             continue;
         }
         const char *name = json_string_value(json_object_get(special, "id"));
         SONDE_TRY(template_ids(l, p, name ? name : "", before));
     }
-    return before ? bad(l, "post-processor without the text", "TemplateProcessing") : SONDE_OK;
+    return before ? sonde_loader_refuse(l, "post-processor without the text", "TemplateProcessing")
+                  : SONDE_OK;
 }
 
 /* "cls" in front and "sep" behind, each [text, id]. */
-static sonde_status read_classifier(loader *l, const json_t *p)
+static sonde_status read_classifier(sonde_loader *l, const json_t *p)
 {
     SONDE_TRY(
         add_template_id(l, json_integer_value(json_array_get(json_object_get(p, "cls"), 1)), true));
@@ -288,15 +290,15 @@ static sonde_status read_classifier(loader *l, const json_t *p)
                            false);
 }
 
-static sonde_status read_post(loader *l, const json_t *p)
+static sonde_status read_post(sonde_loader *l, const json_t *p)
 {
     if (!p || json_is_null(p)) return SONDE_OK;
-    const char *type = type_of(p);
+    const char *type = sonde_loader_type(p);
     if (strcmp(type, "ByteLevel") == 0) return SONDE_OK;
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(l, p);
     if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
         return read_classifier(l, p);
-    if (strcmp(type, "Sequence") != 0) return bad(l, "post-processor", type);
+    if (strcmp(type, "Sequence") != 0) return sonde_loader_refuse(l, "post-processor", type);
     const json_t *list = json_object_get(p, "processors");
     for (size_t i = 0; i < json_array_size(list); i++)
         SONDE_TRY(read_post(l, json_array_get(list, i)));
@@ -307,7 +309,7 @@ static sonde_status read_post(loader *l, const json_t *p)
 sonde_status sonde_tokenizer_load_json(sonde_tokenizer *t, const json_t *root, const char *path,
                                        sonde_error *err)
 {
-    loader l = {t, path, err};
+    sonde_loader l = {t, path, err};
     if (!json_is_object(root)) return broken(&l, "expected an object");
     SONDE_TRY(sonde_load_normalizer(t, json_object_get(root, "normalizer"), path, err));
     SONDE_TRY(sonde_load_pretokenizer(t, json_object_get(root, "pre_tokenizer"), path,

@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-static size_t table_size(size_t n)
-{
-    size_t size = 64;
-    while (size < 2 * n) size *= 2;
-    return size;
-}
-
 sonde_status sonde_merges_resolve(const sonde_tokenizer *t, const char *left, size_t n_left,
                                   const char *right, size_t n_right, sonde_ranked_merge *merge,
                                   bool *known, sonde_error *err)
@@ -72,7 +65,7 @@ sonde_status sonde_merges_set(sonde_tokenizer *t, const sonde_ranked_merge *merg
                               sonde_error *err)
 {
     sonde_merge_table *m = &t->model.merges;
-    size_t size = table_size(n);
+    size_t size = sonde_table_size(n);
     m->rows = sonde_alloc(size, sizeof *m->rows);
     m->mask = size - 1;
     if (!m->rows) return sonde_no_memory(err, "the merges", size * sizeof *m->rows);

@@ -185,6 +185,8 @@ sonde_status sonde_tokenizer_new(sonde_tokenizer **tokenizer, sonde_error *err);
 sonde_status sonde_tokenizer_seal(sonde_tokenizer *t, sonde_error *err);
 
 /* vocabulary.c: pieces and the tables of the model. */
+/* Slots of an open-addressed table for n rows: a power of two, at most half full. */
+size_t sonde_table_size(size_t n);
 char *sonde_arena_copy(sonde_arena *arena, const char *bytes, size_t n);
 void sonde_arena_reset(sonde_arena *arena);
 /* A piece of the model as the file writes it. */
@@ -291,7 +293,17 @@ sonde_status sonde_unigram_encode(sonde_encoder *e, const sonde_char *chars, siz
 sonde_unigram_scratch *sonde_unigram_scratch_create(void);
 void sonde_unigram_scratch_destroy(sonde_unigram_scratch **scratch);
 
-/* load_*.c */
+/* load_*.c. What readers of tokenizer.json work with. */
+typedef struct sonde_loader {
+    sonde_tokenizer *t;
+    const char *path;
+    sonde_error *err;
+} sonde_loader;
+/* BAD_TOKENIZER: "PATH: WHAT 'GOT' is not supported". */
+sonde_status sonde_loader_refuse(const sonde_loader *l, const char *what, const char *got);
+/* The type that a component names, or "?". */
+const char *sonde_loader_type(const json_t *component);
+bool sonde_loader_flag(const json_t *object, const char *key, bool missing);
 sonde_status sonde_tokenizer_load_json(sonde_tokenizer *t, const json_t *root, const char *path,
                                        sonde_error *err);
 sonde_status sonde_load_normalizer(sonde_tokenizer *t, const json_t *json, const char *path,

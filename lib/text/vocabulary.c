@@ -110,7 +110,7 @@ sonde_status sonde_vocabulary_add(sonde_tokenizer *t, uint32_t id, const char *t
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-static size_t table_size(size_t n)
+size_t sonde_table_size(size_t n)
 {
     size_t size = 64;
     while (size < 2 * n) size *= 2;
@@ -152,7 +152,7 @@ int64_t sonde_vocabulary_find_written(const sonde_tokenizer *t, const char *text
 static sonde_status index_texts(sonde_tokenizer *t, sonde_error *err)
 {
     sonde_piece_table *table = &t->model.by_text;
-    size_t size = table_size(t->n_pieces);
+    size_t size = sonde_table_size(t->n_pieces);
     table->ids = sonde_alloc(size, sizeof *table->ids);
     if (!table->ids) return sonde_no_memory(err, "the vocabulary's index", size * 4);
     table->mask = size - 1;
@@ -194,7 +194,7 @@ static sonde_status index_chars(sonde_tokenizer *t, sonde_error *err)
     size_t n = 0;
     uint32_t c;
     for (size_t id = 0; id < t->n_pieces; id++) n += single_char(&t->pieces[id], &c);
-    size_t size = table_size(n);
+    size_t size = sonde_table_size(n);
     m->char_keys = sonde_alloc(size, sizeof *m->char_keys);
     m->char_ids = sonde_alloc(size, sizeof *m->char_ids);
     if (!m->char_keys || !m->char_ids)

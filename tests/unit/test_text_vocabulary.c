@@ -294,6 +294,21 @@ static void test_add_space_prefix_and_template_are_honoured(void **state)
     reset_arrays(&a);
 }
 
+/* A SentencePiece vocabulary of n pieces, the first of which is the unknown one. */
+static sonde_tokenizer *scored(int64_t n, const char *const *tokens, const size_t *bytes,
+                               const int32_t *types, const float *scores)
+{
+    arrays a = {.v = {.model = "llama",
+                      .n_tokens = n,
+                      .tokens = tokens,
+                      .token_bytes = bytes,
+                      .types = types,
+                      .scores = scores,
+                      .bos_id = -1,
+                      .eos_id = -1}};
+    return create(&a);
+}
+
 /* A user-defined run of spaces: its underlines match literal ones, spaces merge by score. */
 static void test_user_defined_spaces_are_underlines(void **state)
 {
@@ -302,19 +317,9 @@ static void test_user_defined_spaces_are_underlines(void **state)
     static const int32_t types[] = {UNKNOWN, NORMAL, NORMAL, USER, BYTE};
     static const float scores[] = {0, -1, -2, 0, 0};
     (void)state;
-    sonde_vocabulary v = {.model = "llama",
-                          .n_tokens = 5,
-                          .tokens = tokens,
-                          .token_bytes = bytes,
-                          .types = types,
-                          .scores = scores,
-                          .bos_id = -1,
-                          .eos_id = -1,
-                          .unknown_id = 0};
-    sonde_tokenizer *t = NULL;
+    sonde_tokenizer *t = scored(5, tokens, bytes, types, scores);
     sonde_tokens out = {0};
     sonde_error err = {0};
-    assert_int_equal(sonde_tokenizer_create(&v, &t, &err), SONDE_OK);
     assert_int_equal(
         sonde_tokenizer_encode(t, "a  a \xE2\x96\x81\xE2\x96\x81", 11, NULL, &out, &err), SONDE_OK);
     static const uint32_t want[] = {2, 3, 2, 1, 3};
@@ -332,20 +337,10 @@ static void test_types_are_not_guessed_from_names(void **state)
     static const int32_t types[] = {UNKNOWN, NORMAL, USER, NORMAL};
     static const float scores[4] = {0};
     (void)state;
-    sonde_vocabulary v = {.model = "llama",
-                          .n_tokens = 4,
-                          .tokens = tokens,
-                          .token_bytes = bytes,
-                          .types = types,
-                          .scores = scores,
-                          .bos_id = -1,
-                          .eos_id = -1,
-                          .unknown_id = 0};
-    sonde_tokenizer *t = NULL;
+    sonde_tokenizer *t = scored(4, tokens, bytes, types, scores);
     sonde_tokens out = {0};
     sonde_error err = {0};
     sonde_encode_options literal = {.literal_special = 1, .bos = SONDE_BOS_NO};
-    assert_int_equal(sonde_tokenizer_create(&v, &t, &err), SONDE_OK);
     assert_int_equal(sonde_tokenizer_encode(t, "a</s>", 5, &literal, &out, &err), SONDE_OK);
     assert_int_equal(out.ids[out.count - 1], 2);
     assert_false(sonde_tokenizer_is_special(t, 2));
