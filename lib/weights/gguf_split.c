@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_PARTS 9999
-#define ENDING_BYTES 40
+#define ENDING_BYTES 64
 
 static int64_t integer_of(const sonde_gguf *gguf, const char *key, int64_t fallback)
 {
