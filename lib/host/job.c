@@ -136,9 +136,10 @@ static sonde_status set_lengths(sonde_job *job, sonde_error *err)
         sonde_log(SONDE_LOG_WARN, "--max-seq %lld is over the model's context of %lld tokens",
                   (long long)job->max_seq, (long long)info.max_positions);
     job->max_positions = job->max_seq;
-    if (!job->scan.known || job->scan.own_max_new) return SONDE_OK;
+    if (!job->scan.known || job->scan.own_max_new > INT32_MAX) return SONDE_OK;
     /* A byte is at most one token; normalisation makes at most three of it. */
-    uint64_t most = 3 * job->scan.longest_line + 64 + (uint64_t)job->options.max_new_tokens;
+    uint64_t more = SONDE_MAX((uint64_t)job->options.max_new_tokens, job->scan.own_max_new);
+    uint64_t most = 3 * job->scan.longest_line + 64 + more;
     if (job->chat) most += template_bytes(job);
     if (most < (uint64_t)job->max_positions) job->max_positions = (int64_t)most;
     return SONDE_OK;
@@ -217,7 +218,7 @@ sonde_status sonde_job_prompts(const sonde_job *job, sonde_prompts **prompts, so
 static bool may_generate(const sonde_job *job)
 {
     return job->spec.generate || job->options.max_new_tokens > 0 || !job->scan.known ||
-           job->scan.own_max_new;
+           job->scan.own_max_new > 0;
 }
 
 sonde_status sonde_job_plan(const sonde_job *job, const uint8_t *wants, sonde_plan **plan,

@@ -14,7 +14,7 @@ typedef struct sonde_source_scan {
     bool known;            /* false: standard input */
     int64_t lines;         /* at most this many prompts */
     uint64_t longest_line; /* bytes */
-    bool own_max_new;      /* some line may set max_new_tokens itself */
+    uint64_t own_max_new;  /* no line asks for more tokens itself; 0: none asks */
     bool messages;         /* some line may be a conversation */
 } sonde_source_scan;
 

@@ -123,12 +123,28 @@ sonde_status sonde_job_options_read(sonde_job *job, sonde_error *err)
 
 /* ---- the source ------------------------------------------------------------------------------------------ */
 
+/* The number behind a key of max_new_tokens, at least 1; UINT64_MAX where it is spelled otherwise. */
+static uint64_t own_number(const char *at, const char *end)
+{
+    uint64_t number = 0;
+    if (at < end && *at == '"') at++;
+    while (at < end && (*at == ' ' || *at == ':')) at++;
+    if (at == end || *at < '0' || *at > '9') return UINT64_MAX;
+    for (; at < end && *at >= '0' && *at <= '9'; at++)
+        number = number < UINT32_MAX ? 10 * number + (uint64_t)(*at - '0') : UINT32_MAX;
+    return SONDE_MAX(number, 1);
+}
+
 static void scan_line(sonde_source_scan *scan, const char *line, size_t bytes)
 {
     static const char own[] = "max_new_tokens";
+    const char *at = line, *end = line + bytes;
     scan->lines++;
     scan->longest_line = SONDE_MAX(scan->longest_line, bytes);
-    if (!scan->own_max_new && memmem(line, bytes, own, sizeof own - 1)) scan->own_max_new = true;
+    while ((at = memmem(at, (size_t)(end - at), own, sizeof own - 1)) != NULL) {
+        at += sizeof own - 1;
+        scan->own_max_new = SONDE_MAX(scan->own_max_new, own_number(at, end));
+    }
     if (!scan->messages && memmem(line, bytes, "\"messages\"", 10)) scan->messages = true;
 }
 
@@ -151,7 +167,8 @@ sonde_status sonde_job_scan(sonde_job *job, sonde_error *err)
     if (!spec->prompts) {
         for (int64_t i = 0; i < spec->n_inline_texts; i++)
             scan_line(scan, spec->inline_texts[i], strlen(spec->inline_texts[i]));
-        scan->own_max_new = scan->messages = false;
+        scan->own_max_new = 0;
+        scan->messages = false;
         return SONDE_OK;
     }
     scan->known = strcmp(spec->prompts, "-") != 0;

@@ -114,9 +114,18 @@ void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
     }
 }
 
+static uint64_t row_rope_bytes(const sonde_plan *plan)
+{
+    uint64_t reals = 0;
+    for (int64_t i = 0; i < plan->model->recipe->n_ropes; i++)
+        if (plan->ropes[i].by_row)
+            reals += (uint64_t)(plan->batch_rows * plan->model->recipe->ropes[i].rotary_dims);
+    return reals * plan->model->backend->real_bytes;
+}
+
 uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads)
 {
-    uint64_t bytes = plan->arena_bytes + plan->ragged_bytes;
+    uint64_t bytes = plan->arena_bytes + plan->ragged_bytes + row_rope_bytes(plan);
     bytes += (uint64_t)threads * scratch_bytes(plan);
     bytes += (uint64_t)plan->convert_elements * sizeof(float);
     bytes += (uint64_t)plan->most_products * (sizeof(sonde_linear_args) + sizeof(int64_t));

@@ -51,7 +51,8 @@ typedef struct sonde_plan_buffer {
 } sonde_plan_buffer;
 
 typedef struct sonde_plan_rope {
-    void *cos, *sin; /* reals [max_positions, rotary_dims / 2]; NULL when per row */
+    bool by_row;     /* runs make the entries of their rows */
+    void *cos, *sin; /* reals [max_positions, rotary_dims / 2]; NULL when by row */
     float *divisors; /* [rotary_dims / 2] or NULL; longrope: the short ones */
     float *long_divisors; /* the same of longrope beyond the original length */
 } sonde_plan_rope;

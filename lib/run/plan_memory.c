@@ -13,6 +13,8 @@
 
 #include <string.h>
 
+#define MAX_ROPE_BYTES ((size_t)64 << 20) /* of a table of all positions */
+
 static size_t align_up(size_t bytes)
 {
     return (bytes + SONDE_ALIGNMENT - 1) & ~(size_t)(SONDE_ALIGNMENT - 1);
@@ -229,6 +231,8 @@ static sonde_status copy_divisors(const sonde_plan *plan, sonde_role role, float
     return SONDE_OK;
 }
 
+/* A table of every position; of very long contexts, and where lengths of sequences matter, runs make
+ * those of their rows. */
 static sonde_status make_table(sonde_plan *plan, int64_t index, sonde_error *err)
 {
     const sonde_rope_spec *spec = &plan->model->recipe->ropes[index];
@@ -236,6 +240,8 @@ static sonde_status make_table(sonde_plan *plan, int64_t index, sonde_error *err
     sonde_plan_rope *rope = &plan->ropes[index];
     size_t half = (size_t)spec->rotary_dims / 2;
     size_t n = (size_t)plan->options.max_positions * half;
+    rope->by_row = sonde_rope_depends_on_length(spec) || 2 * n * backend->real_bytes > MAX_ROPE_BYTES;
+    if (rope->by_row) return SONDE_OK;
     plan->rope_bytes += 2 * n * backend->real_bytes;
     if (plan->model->shape_only) return SONDE_OK;
     rope->cos = sonde_alloc_raw(n, backend->real_bytes);
@@ -265,7 +271,7 @@ sonde_status sonde_plan_make_ropes(sonde_plan *plan, sonde_error *err)
         sonde_role divisors = two ? spec->short_divisors : spec->freq_divisors;
         SONDE_TRY(copy_divisors(plan, divisors, &plan->ropes[i].divisors, err));
         SONDE_TRY(copy_divisors(plan, spec->long_divisors, &plan->ropes[i].long_divisors, err));
-        if (!sonde_rope_depends_on_length(spec)) SONDE_TRY(make_table(plan, i, err));
+        SONDE_TRY(make_table(plan, i, err));
     }
     return SONDE_OK;
 }

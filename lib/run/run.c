@@ -42,7 +42,7 @@ static sonde_status alloc_rows(sonde_run *run, sonde_error *err)
     return good ? SONDE_OK : sonde_no_memory(err, "the rows of a step", rows * 128);
 }
 
-/* Length-dependent ropes have a table row for every batch row. */
+/* A table row for every batch row, where the plan has no table of all positions. */
 static sonde_status alloc_ropes(sonde_run *run, sonde_error *err)
 {
     const sonde_recipe *r = run->plan->model->recipe;
@@ -51,7 +51,7 @@ static sonde_status alloc_ropes(sonde_run *run, sonde_error *err)
     run->rope_sin = sonde_alloc(n, sizeof *run->rope_sin);
     if (!run->rope_cos || !run->rope_sin) return sonde_no_memory(err, "rope tables", n * 16);
     for (size_t i = 0; i < n; i++) {
-        if (!sonde_rope_depends_on_length(&r->ropes[i])) continue;
+        if (!run->plan->ropes[i].by_row) continue;
         size_t elements = (size_t)(run->plan->batch_rows * r->ropes[i].rotary_dims / 2);
         run->rope_cos[i] = sonde_alloc(elements, real);
         run->rope_sin[i] = sonde_alloc(elements, real);

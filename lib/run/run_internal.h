@@ -65,7 +65,7 @@ struct sonde_run {
     int32_t *token_ids, *position_ids, *entries; /* [batch_rows] */
     void *factors;                               /* reals [batch_rows] */
     int64_t *indptr, *first_key;                 /* [batch_rows + 1] */
-    void **rope_cos, **rope_sin;                 /* [n_ropes] per-row tables, length-dependent ones */
+    void **rope_cos, **rope_sin;                 /* [n_ropes] tables of ropes by row */
     int32_t *logits_rows;                        /* [logits_rows] rows of the set */
     int64_t n_logits;
     int32_t *item_logits;                        /* [batch_rows] item -> logits row, or -1 */

@@ -61,11 +61,12 @@ static void fill_rope_rows(sonde_run *run, int64_t table)
     const sonde_backend *backend = run->plan->model->backend;
     float inv_freq[SONDE_ROPE_DIMS_MAX / 2];
     const sonde_plan_rope *rope = &run->plan->ropes[table];
+    bool lengths = sonde_rope_depends_on_length(spec);
     int64_t half = spec->rotary_dims / 2, known = -1;
     for (int64_t m = 0; m < run->set.n_rows; m++) {
         const sonde_batch_row *row = &run->set.rows[m];
         int64_t prompt = run->items[row->item].sequence->rope_length;
-        int64_t length = SONDE_MAX(prompt, row->position + 1);
+        int64_t length = lengths ? SONDE_MAX(prompt, row->position + 1) : 1;
         if (length != known)
             sonde_rope_frequencies(
                 spec, length, sonde_rope_is_long(spec, length) ? rope->long_divisors : rope->divisors,

@@ -52,7 +52,7 @@ sonde_plan *case_plan(const sonde_model *model, const run_case *how, sonde_error
                                   .want_labels = !how->no_labels,
                                   .batch_rows = or_else(how->batch_tokens, 256),
                                   .max_sequences = or_else(how->batch_sequences, 64),
-                                  .max_positions = CASE_POSITIONS,
+                                  .max_positions = or_else(how->positions, CASE_POSITIONS),
                                   .ragged_bytes = how->ragged_bytes,
                                   .kv_dtype = how->kv_dtype,
                                   .off = how->off};

@@ -16,6 +16,7 @@ typedef struct run_case {
     const char *backend, *level;
     int32_t workers, threads;
     int64_t batch_sequences, batch_tokens, chunk;
+    int64_t positions; /* of the plan; 0: CASE_POSITIONS */
     uint32_t off;
     sonde_dtype kv_dtype;
     const char *only; /* local name of the one point that is wanted; NULL: all points */

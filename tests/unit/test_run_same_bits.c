@@ -168,6 +168,33 @@ static void test_rounded_caches_keep_their_bits_too(void **state)
     assert_int_equal(meant, SONDE_COUNT(types));
 }
 
+/* A plan of very many positions has no table of them all. */
+static void test_ropes_of_long_contexts_are_made_row_by_row(void **state)
+{
+    static const char *const names[] = {"llama", "llama_rope_llama3", "gemma3_text", "deepseek_v2"};
+    static const char *const points[] = {"attn.q_rot", "attn.k_rot", "resid_post"};
+    int n = 0;
+    (void)state;
+    for (size_t f = 0; f < SONDE_COUNT(names); f++) {
+        captured want;
+        sonde_error err = {0};
+        sonde_model *model = case_model(names[f], "cpu", NULL, 0);
+        if (captured_run(model, &plainest, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+        for (size_t i = 0; i < SONDE_COUNT(points); i++) {
+            run_case how = {.name = "16 million positions", .only = points[i], .positions = 1 << 24};
+            sonde_plan *plan = case_plan(model, &how, &err);
+            sonde_plan_info info;
+            sonde_plan_info_get(plan, &info);
+            assert_int_equal(info.rope_bytes, 0);
+            sonde_plan_destroy(&plan);
+            n += compare(model, &want, &how);
+        }
+        captured_reset(&want);
+        sonde_model_close(&model);
+    }
+    assert_int_equal(n, 0);
+}
+
 /* Every point of the plainest run holds every row: the comparisons above are not of nothing. */
 static void test_nothing_is_missing(void **state)
 {
@@ -191,6 +218,7 @@ static void test_nothing_is_missing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ropes_of_long_contexts_are_made_row_by_row),
         cmocka_unit_test(test_nothing_is_missing),
         cmocka_unit_test(test_batches_chunks_threads_workers_and_switches),
         cmocka_unit_test(test_the_oracle_keeps_its_bits),
