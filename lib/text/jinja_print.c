@@ -39,7 +39,14 @@ static void print_float(jinja_buffer *b, double value)
 
 /* ---- str and repr ----------------------------------------------------------------------------- */
 
-/* Control characters as Python escapes them; true when this character was written. */
+/* What str.isprintable() says: no control, format, private, unassigned or separating character. */
+static bool is_printable(uint32_t c)
+{
+    uint32_t category = sonde_unicode_class(c) & SONDE_CLASS_CATEGORY;
+    return category != SONDE_CATEGORY_OTHER && (category != SONDE_CATEGORY_ZS || c == ' ');
+}
+
+/* Characters that Python escapes; true when this one was written. */
 static bool print_escape(jinja_buffer *b, uint32_t c, char quote, uint8_t tag)
 {
     char text[12] = "";
@@ -47,11 +54,11 @@ static bool print_escape(jinja_buffer *b, uint32_t c, char quote, uint8_t tag)
     else if (c == '\r') strcpy(text, "\\r");
     else if (c == '\t') strcpy(text, "\\t");
     else if (c == '\\' || c == (uint32_t)quote) snprintf(text, sizeof text, "\\%c", (char)c);
-    else if (c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0xAD) snprintf(text, sizeof text, "\\x%02x", c);
-    else if (c != ' ' && c <= 0xFFFF && (jinja_is_space(c) || (c >= 0x200B && c <= 0x200F)))
-        snprintf(text, sizeof text, "\\u%04x", c);
+    else if (is_printable(c)) return false;
+    else if (c <= 0xFF) snprintf(text, sizeof text, "\\x%02x", c);
+    else snprintf(text, sizeof text, c <= 0xFFFF ? "\\u%04x" : "\\U%08x", c);
     jinja_buffer_add(b, text, strlen(text), tag);
-    return text[0] != '\0';
+    return true;
 }
 
 static void print_repr_text(jinja_buffer *b, const jinja_value *v)

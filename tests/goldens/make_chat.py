@@ -43,6 +43,7 @@ SNIPPETS = [
     "{{ 1 == 1.0 }}{{ 'a' < 'b' }}{{ [1, 2] == [1, 2] }}{{ [1] + [2] }}{{ '1' | int + 1 }}{{ 'x' * 0 if false else 'y' }}{{ 2 >= 2 }}{{ 'a' ~ 1 ~ true }}", "{% generation %}{{ n }}{% endgeneration %}",
     "{{ raise_exception('no: ' ~ n) }}", "{{ 'a' + nothing }}", "{{ 'a' + 1 }}", "{{ nothing.x }}", "{{ messages[0].a.b }}", "{{ 1 in 'a' }}", "{{ 'a' in none }}", "{% for w in 5 %}{% endfor %}", "{{ n() }}", "{{ 'a' < 1 }}",
     "{{ messages[-1]['role'] }}{{ messages[9] is defined }}{{ words[n % 4] }}{{ (words | length) - 1 }}{{ words|length - 1 }}", "{{ '<|a|>' + '\\n' + \"it's\" + 'q\"' }}{{ ['it\\'s', 'q\"', 'b\\'\"'] }}", "{{ loop is defined }}{% for a, b in [[1, 2], [3, 4]] %}{{ a }}{{ b }}{% endfor %}",
+    "{{ ['\u00ad\u0085\u00a0\u200b\u2028\u3000\ufeff\ue000\u0378\U000e0001\U0010ffff', 'é 👩\u0301\u1234'] }}",
 ]
 ROLE_ERROR = "Conversation roles must alternate user/assistant/user/assistant/..."
 MISTRAL = ("{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('" + ROLE_ERROR + "') }}"
