@@ -34,22 +34,22 @@ bool sonde_chat_is_dated(const sonde_chat *chat)
     return chat->dated;
 }
 
-/* The table's entry for a text without white space at its ends and with newlines as "\n". */
-static const sonde_chat_known *recognise(const char *text, size_t bytes, char hash[33])
+/* Looks up the text without white space at its ends and with newlines as "\n"; *known NULL: none. */
+static sonde_status recognise(const char *text, size_t bytes, char hash[33],
+                              const sonde_chat_known **known, sonde_error *err)
 {
     sonde_string plain = {0};
-    hash[0] = '\0';
     while (bytes > 0 && isspace((unsigned char)*text)) text++, bytes--;
     while (bytes > 0 && isspace((unsigned char)text[bytes - 1])) bytes--;
+    sonde_string_append(&plain, "", 0);
     for (size_t i = 0; i < bytes; i++)
-        if (text[i] != '\r') sonde_string_append(&plain, text + i, 1);
-    const sonde_chat_known *known = NULL;
-    if (plain.data && !plain.failed) {
-        sonde_hash128_hex(sonde_hash128(plain.data, plain.length), hash);
-        known = sonde_chat_find(hash);
-    }
+        if (text[i] != '\r' || text[i + 1] != '\n') sonde_string_append(&plain, text + i, 1);
+    bool failed = plain.failed;
+    if (!failed) sonde_hash128_hex(sonde_hash128(plain.data, plain.length), hash);
     sonde_string_reset(&plain);
-    return known;
+    if (failed) return sonde_no_memory(err, "a chat template", bytes);
+    *known = sonde_chat_find(hash);
+    return SONDE_OK;
 }
 
 static void find_marks(sonde_chat *chat)
@@ -81,8 +81,8 @@ static sonde_status create(const char *text, size_t bytes, const sonde_tokenizer
     c->variables = variables;
     c->dated = memmem(text, bytes, "strftime_now", 12) != NULL;
     char hash[33];
-    c->known = recognise(text, bytes, hash);
-    if (!c->known)
+    status = recognise(text, bytes, hash, &c->known, err);
+    if (status == SONDE_OK && !c->known)
         status = sonde_fail(err, SONDE_BAD_TOKENIZER, "this model's chat template (hash %s) is not one "
                             "that is known here; " ELSEWHERE, hash);
     if (status == SONDE_OK) status = jinja_parse(text, bytes, &c->program, err);
@@ -216,7 +216,7 @@ static jinja_value *message_value(jinja_arena *arena, const json_t *message)
                                              : own;
         jinja_value *name = jinja_tagged(arena, key, strlen(key), own);
         jinja_value *value = jinja_from_json(arena, json_object_iter_value(at), tag);
-        if (!jinja_dict_set(arena, dict, name, value)) return NULL;
+        if (!jinja_dict_add(arena, dict, name, value)) return NULL;
     }
     return dict;
 }
@@ -301,7 +301,10 @@ static sonde_status render_template(const sonde_chat *chat, const sonde_conversa
     call.globals = arena ? make_globals(arena, chat, c, open) : NULL;
     sonde_status status = SONDE_OK;
     if (!sonde_chat_date(c->own_args, &call.now)) sonde_chat_date(c->args, &call.now);
-    if (!call.globals) status = sonde_no_memory(err, "rendering a chat", 64);
+    if (arena && !call.globals && jinja_arena_is_full(arena))
+        status = sonde_fail(err, SONDE_BAD_PROMPT, "this conversation takes more than 512 MiB of memory");
+    else if (!call.globals)
+        status = sonde_no_memory(err, "rendering a chat", 64);
     if (status == SONDE_OK) status = jinja_render(chat->program, &call, out, err);
     jinja_arena_destroy(&arena);
     return status;

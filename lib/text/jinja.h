@@ -54,10 +54,16 @@ struct jinja_value {
 
 /* ---- memory and values: jinja_value.c --------------------------------------------------------- */
 
+/* The bound of an arena, and of a buffer with its tags: a template that joins what it joined before
+ * takes the square of a conversation. */
+#define JINJA_MOST_BYTES ((size_t)512 << 20)
+
 jinja_arena *jinja_arena_create(void); /* NULL: no memory */
 void jinja_arena_destroy(jinja_arena **arena);
-/* Zeroed memory that lives as long as the arena; NULL: no memory. */
+/* Zeroed memory that lives as long as the arena; NULL: no memory, or the arena is full. */
 void *jinja_arena_alloc(jinja_arena *arena, size_t bytes);
+/* Was memory refused because of the bound? */
+bool jinja_arena_is_full(const jinja_arena *arena);
 
 /* Makers of values; NULL for no memory. */
 jinja_value *jinja_new(jinja_arena *arena, jinja_kind kind);
@@ -69,6 +75,8 @@ jinja_value *jinja_text(jinja_arena *arena, const char *bytes, size_t n, const u
 jinja_value *jinja_tagged(jinja_arena *arena, const char *bytes, size_t n, uint8_t tag);
 jinja_value *jinja_slice(jinja_arena *arena, const jinja_value *text, size_t begin, size_t end);
 bool jinja_list_push(jinja_arena *arena, jinja_value *list, jinja_value *item);
+/* Appends; the key is not there yet. */
+bool jinja_dict_add(jinja_arena *arena, jinja_value *dict, jinja_value *key, jinja_value *value);
 /* Replaces or appends. */
 bool jinja_dict_set(jinja_arena *arena, jinja_value *dict, jinja_value *key, jinja_value *value);
 bool jinja_dict_put(jinja_arena *arena, jinja_value *dict, const char *key, jinja_value *value);
@@ -83,14 +91,15 @@ const char *jinja_kind_name(const jinja_value *value); /* Python's: "str", "None
 /* White space as Python's str.strip() knows it. */
 bool jinja_is_space(uint32_t code_point);
 
-/* Bytes with their tags, growing; `failed` is sticky. */
+/* Bytes with their tags, growing; `failed` and `full` (failed by the bound) are sticky. */
 typedef struct jinja_buffer {
     sonde_string bytes, tags;
+    bool full;
 } jinja_buffer;
 void jinja_buffer_reset(jinja_buffer *buffer);
 void jinja_buffer_add(jinja_buffer *buffer, const char *bytes, size_t n, uint8_t tag);
 void jinja_buffer_add_text(jinja_buffer *buffer, const jinja_value *text);
-/* Copies what the buffer holds into the arena. */
+/* Copies what the buffer holds into the arena, which is full when the buffer is. */
 jinja_value *jinja_buffer_take(jinja_arena *arena, jinja_buffer *buffer);
 
 /* jinja_print.c: Python's str() and json.dumps; indent < 0: one line. */

@@ -17,6 +17,8 @@ sonde_status jinja_fail(jinja_run *run, const char *format, ...)
 
 sonde_status jinja_no_memory(jinja_run *run)
 {
+    if (jinja_arena_is_full(run->arena) || run->out->full)
+        return jinja_fail(run, "this conversation takes more than 512 MiB of memory");
     return sonde_no_memory(run->err, "rendering a chat", 64);
 }
 
@@ -44,11 +46,35 @@ static sonde_status undefined(jinja_run *run, const jinja_value *name, jinja_val
     return SONDE_OK;
 }
 
+/* The variable `loop` of a frame, which keeps it for the round. */
+static sonde_status make_loop(jinja_run *run, const jinja_frame *frame, jinja_value **loop)
+{
+    jinja_arena *a = run->arena;
+    const jinja_value *list = frame->items;
+    int64_t n = (int64_t)list->count, at = (int64_t)frame->at;
+    SONDE_TRY(jinja_give(run, jinja_new(a, JINJA_DICT), loop));
+    bool good = jinja_dict_put(a, *loop, "index", jinja_int(a, at + 1)) &&
+                jinja_dict_put(a, *loop, "index0", jinja_int(a, at)) &&
+                jinja_dict_put(a, *loop, "revindex", jinja_int(a, n - at)) &&
+                jinja_dict_put(a, *loop, "revindex0", jinja_int(a, n - at - 1)) &&
+                jinja_dict_put(a, *loop, "first", jinja_bool(a, at == 0)) &&
+                jinja_dict_put(a, *loop, "last", jinja_bool(a, at + 1 == n)) &&
+                jinja_dict_put(a, *loop, "length", jinja_int(a, n));
+    if (good && at > 0)
+        good = jinja_dict_put(a, *loop, "previtem", list->as.list.items[at - 1]);
+    if (good && at + 1 < n)
+        good = jinja_dict_put(a, *loop, "nextitem", list->as.list.items[at + 1]);
+    good = good && jinja_dict_put(a, frame->names, "loop", *loop);
+    return good ? SONDE_OK : jinja_no_memory(run);
+}
+
 static sonde_status look_up(jinja_run *run, const jinja_value *name, jinja_value **out)
 {
     const char *text = name->as.text.bytes;
-    for (const jinja_frame *f = run->frame; f; f = f->outer)
+    for (const jinja_frame *f = run->frame; f; f = f->outer) {
         if ((*out = jinja_dict_get(f->names, text, name->count)) != NULL) return SONDE_OK;
+        if (f->items && jinja_is_text(name, "loop")) return make_loop(run, f, out);
+    }
     if ((*out = jinja_dict_get(run->call->globals, text, name->count)) != NULL) return SONDE_OK;
     if ((*out = jinja_function(run->arena, name)) != NULL) return SONDE_OK;
     return undefined(run, name, out);
@@ -56,8 +82,7 @@ static sonde_status look_up(jinja_run *run, const jinja_value *name, jinja_value
 
 static sonde_status push_frame(jinja_run *run, jinja_frame *frame, jinja_frame *outer)
 {
-    frame->outer = outer;
-    frame->names = jinja_new(run->arena, JINJA_DICT);
+    *frame = (jinja_frame){.outer = outer, .names = jinja_new(run->arena, JINJA_DICT)};
     if (!frame->names) return jinja_no_memory(run);
     run->frame = frame;
     return SONDE_OK;
@@ -218,7 +243,8 @@ static sonde_status evaluate_lazy(jinja_run *run, const jinja_node *node, jinja_
     if (node->kind == JINJA_CHOICE) {
         if (truth) return jinja_evaluate(run, node->a, out);
         if (node->other) return jinja_evaluate(run, node->other, out);
-        return undefined(run, jinja_text(run->arena, "if", 2, NULL), out);
+        jinja_value *name = jinja_text(run->arena, "if", 2, NULL);
+        return name ? undefined(run, name, out) : jinja_no_memory(run);
     }
     *out = first;
     return truth == (node->kind == JINJA_AND) ? jinja_evaluate(run, node->b, out) : SONDE_OK;
@@ -292,25 +318,6 @@ sonde_status jinja_items(jinja_run *run, jinja_value *value, jinja_value **list)
     return SONDE_OK;
 }
 
-static sonde_status make_loop(jinja_run *run, const jinja_value *list, size_t i, jinja_value **loop)
-{
-    jinja_arena *a = run->arena;
-    int64_t n = (int64_t)list->count, at = (int64_t)i;
-    SONDE_TRY(jinja_give(run, jinja_new(a, JINJA_DICT), loop));
-    bool good = jinja_dict_put(a, *loop, "index", jinja_int(a, at + 1)) &&
-                jinja_dict_put(a, *loop, "index0", jinja_int(a, at)) &&
-                jinja_dict_put(a, *loop, "revindex", jinja_int(a, n - at)) &&
-                jinja_dict_put(a, *loop, "revindex0", jinja_int(a, n - at - 1)) &&
-                jinja_dict_put(a, *loop, "first", jinja_bool(a, at == 0)) &&
-                jinja_dict_put(a, *loop, "last", jinja_bool(a, at + 1 == n)) &&
-                jinja_dict_put(a, *loop, "length", jinja_int(a, n));
-    if (good && i > 0)
-        good = jinja_dict_put(a, *loop, "previtem", list->as.list.items[i - 1]);
-    if (good && i + 1 < list->count)
-        good = jinja_dict_put(a, *loop, "nextitem", list->as.list.items[i + 1]);
-    return good ? SONDE_OK : jinja_no_memory(run);
-}
-
 /* Gives the loop's names their values in the current frame. */
 static sonde_status bind_item(jinja_run *run, const jinja_node *node, jinja_value *item)
 {
@@ -343,30 +350,19 @@ static sonde_status filter_items(jinja_run *run, const jinja_node *node, jinja_v
     return SONDE_OK;
 }
 
-static sonde_status execute_round(jinja_run *run, const jinja_node *node, const jinja_value *list,
-                                  size_t i)
-{
-    jinja_value *loop;
-    SONDE_TRY(make_loop(run, list, i, &loop));
-    if (!jinja_dict_put(run->arena, run->frame->names, "loop", loop)) return jinja_no_memory(run);
-    SONDE_TRY(bind_item(run, node, list->as.list.items[i]));
-    return jinja_execute(run, node->body);
-}
-
 static sonde_status execute_for(jinja_run *run, const jinja_node *node)
 {
     jinja_value *list;
     jinja_frame frame, *outer = run->frame;
     SONDE_TRY(jinja_evaluate(run, node->a, &list));
     SONDE_TRY(jinja_items(run, list, &list));
-    sonde_status status = SONDE_OK;
-    if (node->b) {
-        status = push_frame(run, &frame, outer);
-        if (status == SONDE_OK) status = filter_items(run, node, &list);
-    }
-    for (size_t i = 0; i < list->count && status == SONDE_OK; i++) {
-        status = push_frame(run, &frame, outer);
-        if (status == SONDE_OK) status = execute_round(run, node, list, i);
+    SONDE_TRY(push_frame(run, &frame, outer));
+    sonde_status status = node->b ? filter_items(run, node, &list) : SONDE_OK;
+    frame.items = list;
+    for (; frame.at < list->count && status == SONDE_OK; frame.at++) {
+        frame.names->count = 0;
+        status = bind_item(run, node, list->as.list.items[frame.at]);
+        if (status == SONDE_OK) status = jinja_execute(run, node->body);
         bool leave = run->flow == JINJA_DO_BREAK;
         run->flow = JINJA_GO;
         if (leave) break;

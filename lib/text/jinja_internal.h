@@ -124,9 +124,12 @@ sonde_status jinja_parse_target(jinja_lexer *lexer, jinja_node **node);
 
 /* ---- evaluating --------------------------------------------------------------------------------- */
 
+/* Names of a scope. A loop's is used again in every round; `loop` is made when it is asked for. */
 typedef struct jinja_frame {
     struct jinja_frame *outer;
-    jinja_value *names; /* DICT */
+    jinja_value *names;       /* DICT */
+    const jinja_value *items; /* LIST of a loop, now at `at`; NULL: no loop */
+    size_t at;
 } jinja_frame;
 
 typedef enum jinja_flow { JINJA_GO, JINJA_DO_BREAK, JINJA_DO_CONTINUE } jinja_flow;
@@ -149,6 +152,7 @@ typedef struct jinja_arguments {
 } jinja_arguments;
 
 sonde_status jinja_fail(jinja_run *run, const char *format, ...) SONDE_PRINTF(2, 3);
+/* NO_MEMORY; BAD_PROMPT where the arena or what is written is full. */
 sonde_status jinja_no_memory(jinja_run *run);
 /* The place-th argument, else the one of this name, else NULL. */
 jinja_value *jinja_argument(const jinja_arguments *arguments, size_t place, const char *name);

@@ -221,6 +221,12 @@ sonde_status jinja_take_slice(jinja_run *run, jinja_value *value, jinja_value *c
     int64_t from = clip(bounds[0], n, step > 0 ? 0 : n - 1, step < 0);
     int64_t to = clip(bounds[1], n, step > 0 ? n : -1, step < 0);
     step = step > n ? n + 1 : step < -n ? -n - 1 : step;
+    if (step == 1 && to > from && value->kind == JINJA_LIST) { /* the items are shared */
+        picked->count = picked->as.list.capacity = (size_t)(to - from);
+        picked->as.list.items = list->as.list.items + from;
+        *out = picked;
+        return SONDE_OK;
+    }
     for (int64_t i = from; step > 0 ? i < to : i > to; i += step)
         if (!jinja_list_push(run->arena, picked, list->as.list.items[i])) return jinja_no_memory(run);
     *out = picked;

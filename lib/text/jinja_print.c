@@ -135,8 +135,10 @@ static void print_json_text(jinja_buffer *b, const jinja_value *v)
 
 static void new_line(jinja_buffer *b, int indent, int depth)
 {
+    static const char spaces[] = "                                ";
     add(b, "\n");
-    for (int i = 0; i < indent * depth; i++) add(b, " ");
+    for (int left = indent * depth; left > 0; left -= (int)sizeof spaces - 1)
+        jinja_buffer_add(b, spaces, SONDE_MIN((size_t)left, sizeof spaces - 1), 0);
 }
 
 static void print_json(jinja_buffer *b, const jinja_value *v, int indent, int depth)

@@ -14,11 +14,17 @@ typedef struct block {
 
 struct jinja_arena {
     block *blocks;
+    size_t bytes; /* of the blocks */
+    bool full;
+    jinja_value truths[2]; /* false, true: every BOOL that is made */
 };
 
 jinja_arena *jinja_arena_create(void)
 {
-    return sonde_alloc(1, sizeof(jinja_arena));
+    jinja_arena *arena = sonde_alloc(1, sizeof *arena);
+    for (int i = 0; arena && i < 2; i++)
+        arena->truths[i] = (jinja_value){.kind = JINJA_BOOL, .as.integer = i};
+    return arena;
 }
 
 void jinja_arena_destroy(jinja_arena **arena)
@@ -39,14 +45,21 @@ void *jinja_arena_alloc(jinja_arena *arena, size_t bytes)
     block *b = arena->blocks;
     if (!b || b->bytes - b->used < bytes) {
         size_t head = (sizeof *b + 15) & ~(size_t)15, size = SONDE_MAX(BLOCK_BYTES, head + bytes);
-        b = sonde_alloc(1, size);
+        arena->full = arena->full || size > JINJA_MOST_BYTES - arena->bytes;
+        b = arena->full ? NULL : sonde_alloc(1, size);
         if (!b) return NULL;
+        arena->bytes += size;
         *b = (block){.next = arena->blocks, .used = head, .bytes = size};
         arena->blocks = b;
     }
     void *memory = (char *)b + b->used;
     b->used += bytes;
     return memory;
+}
+
+bool jinja_arena_is_full(const jinja_arena *arena)
+{
+    return arena->full;
 }
 
 /* ---- makers ----------------------------------------------------------------------------------- */
@@ -67,9 +80,7 @@ jinja_value *jinja_int(jinja_arena *arena, int64_t value)
 
 jinja_value *jinja_bool(jinja_arena *arena, bool value)
 {
-    jinja_value *v = jinja_new(arena, JINJA_BOOL);
-    if (v) v->as.integer = value;
-    return v;
+    return &arena->truths[value];
 }
 
 jinja_value *jinja_text(jinja_arena *arena, const char *bytes, size_t n, const uint8_t *tags)
@@ -118,6 +129,14 @@ bool jinja_list_push(jinja_arena *arena, jinja_value *list, jinja_value *item)
     return true;
 }
 
+bool jinja_dict_add(jinja_arena *arena, jinja_value *dict, jinja_value *key, jinja_value *value)
+{
+    if (!key || !value || !reserve(arena, dict, 2)) return false;
+    dict->as.list.items[2 * dict->count] = key;
+    dict->as.list.items[2 * dict->count++ + 1] = value;
+    return true;
+}
+
 bool jinja_dict_set(jinja_arena *arena, jinja_value *dict, jinja_value *key, jinja_value *value)
 {
     if (!key || !value) return false;
@@ -126,10 +145,7 @@ bool jinja_dict_set(jinja_arena *arena, jinja_value *dict, jinja_value *key, jin
         dict->as.list.items[2 * i + 1] = value;
         return true;
     }
-    if (!reserve(arena, dict, 2)) return false;
-    dict->as.list.items[2 * dict->count] = key;
-    dict->as.list.items[2 * dict->count++ + 1] = value;
-    return true;
+    return jinja_dict_add(arena, dict, key, value);
 }
 
 bool jinja_dict_put(jinja_arena *arena, jinja_value *dict, const char *key, jinja_value *value)
@@ -167,9 +183,7 @@ static jinja_value *dict_of_json(jinja_arena *arena, const json_t *json, uint8_t
         const char *key = json_object_iter_key(at);
         jinja_value *k = jinja_tagged(arena, key, strlen(key), tag);
         jinja_value *v = jinja_from_json(arena, json_object_iter_value(at), tag);
-        if (!k || !v || !reserve(arena, dict, 2)) return NULL;
-        dict->as.list.items[2 * dict->count] = k;
-        dict->as.list.items[2 * dict->count++ + 1] = v;
+        if (!jinja_dict_add(arena, dict, k, v)) return NULL;
     }
     return dict;
 }
@@ -280,13 +294,21 @@ void jinja_buffer_reset(jinja_buffer *buffer)
 {
     sonde_string_reset(&buffer->bytes);
     sonde_string_reset(&buffer->tags);
+    buffer->full = false;
+}
+
+static bool has_room(jinja_buffer *buffer, size_t n)
+{
+    if (n > JINJA_MOST_BYTES / 2 - buffer->bytes.length) buffer->full = buffer->bytes.failed = true;
+    return !buffer->full;
 }
 
 void jinja_buffer_add(jinja_buffer *buffer, const char *bytes, size_t n, uint8_t tag)
 {
+    if (!has_room(buffer, n)) return;
     sonde_string_append(&buffer->bytes, bytes, n);
     char run[256];
-    memset(run, tag, sizeof run);
+    memset(run, tag, SONDE_MIN(n, sizeof run));
     for (size_t done = 0; done < n; done += sizeof run)
         sonde_string_append(&buffer->tags, run, SONDE_MIN(sizeof run, n - done));
 }
@@ -297,6 +319,7 @@ void jinja_buffer_add_text(jinja_buffer *buffer, const jinja_value *text)
         jinja_buffer_add(buffer, text->as.text.bytes, text->count, 0);
         return;
     }
+    if (!has_room(buffer, text->count)) return;
     sonde_string_append(&buffer->bytes, text->as.text.bytes, text->count);
     sonde_string_append(&buffer->tags, (const char *)text->as.text.tags, text->count);
 }
@@ -304,9 +327,11 @@ void jinja_buffer_add_text(jinja_buffer *buffer, const jinja_value *text)
 jinja_value *jinja_buffer_take(jinja_arena *arena, jinja_buffer *buffer)
 {
     size_t n = buffer->bytes.length;
+    arena->full = arena->full || buffer->full;
+    if (buffer->bytes.failed || buffer->tags.failed) return NULL;
     char *bytes = jinja_arena_alloc(arena, n + 1);
     uint8_t *tags = jinja_arena_alloc(arena, n + 1);
-    if (!bytes || !tags || buffer->bytes.failed || buffer->tags.failed) return NULL;
+    if (!bytes || !tags) return NULL;
     if (n > 0) {
         memcpy(bytes, buffer->bytes.data, n);
         memcpy(tags, buffer->tags.data, n);

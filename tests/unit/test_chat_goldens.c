@@ -172,6 +172,62 @@ static void test_chat_own_templates(void **state)
     assert_int_equal(n.bad, 0);
 }
 
+/* ---- no memory ---------------------------------------------------------------------------------- */
+
+/* Opens and renders once for every allocation that fails; in the end as if none had. */
+static void check_memory(const char *path, const char *tokenizers)
+{
+    json_t *root = NULL;
+    sonde_tokenizer *t = NULL;
+    sonde_chat *chat = NULL;
+    sonde_chat_text text = {0}, want = {0};
+    sonde_error err = {0};
+    sonde_status status = SONDE_NO_MEMORY;
+    assert_int_equal(sonde_json_load(path, (size_t)64 << 20, SONDE_BAD_FILE, &root, &err), SONDE_OK);
+    const char *template = json_string_value(json_object_get(root, "template"));
+    char *folder = sonde_path_join(tokenizers, json_string_value(json_object_get(root, "tokenizer")));
+    assert_int_equal(sonde_tokenizer_open(folder, &t, &err), SONDE_OK);
+    for (long n = 0; status == SONDE_NO_MEMORY; n++) {
+        sonde_alloc_fail_after(n);
+        status = sonde_chat_create(template, strlen(template), t, &chat, &err);
+        sonde_alloc_fail_after(-1);
+    }
+    assert_int_equal(status, SONDE_OK);
+    const json_t *cases = json_object_get(root, "cases");
+    char *json = conversation_of(json_array_get(cases, json_array_size(cases) - 1));
+    assert_int_equal(sonde_chat_render(chat, json, strlen(json), NULL, &want, &err), SONDE_OK);
+    status = SONDE_NO_MEMORY;
+    for (long n = 0; status == SONDE_NO_MEMORY; n++) {
+        sonde_alloc_fail_after(n);
+        status = sonde_chat_render(chat, json, strlen(json), NULL, &text, &err);
+        sonde_alloc_fail_after(-1);
+    }
+    assert_int_equal(status, SONDE_OK);
+    assert_string_equal(text.text, want.text);
+    assert_memory_equal(text.segments, want.segments, want.bytes);
+    sonde_chat_text_reset(&text);
+    sonde_chat_text_reset(&want);
+    sonde_chat_destroy(&chat);
+    sonde_tokenizer_destroy(&t);
+    sonde_free(folder);
+    free(json);
+    json_decref(root);
+}
+
+static void test_chat_out_of_memory(void **state)
+{
+    const char *shared = test_shared();
+    char path[512], folder[512];
+    (void)state;
+    check_memory("tests/goldens/chat/smollm2.json", "tests/goldens/text");
+    if (!shared) return;
+    snprintf(folder, sizeof folder, "%s/tokenizers", shared);
+    snprintf(path, sizeof path, "%s/goldens/chat/gpt-oss.json", shared);
+    check_memory(path, folder);
+}
+
+/* ---- of the shared goldens ---------------------------------------------------------------------- */
+
 static void test_chat_shared_templates(void **state)
 {
     static const char *const names[] = {"llama-3.1",   "llama-3.1-tools", "llama-3.2-tools",
@@ -409,6 +465,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chat_own_templates),
+        cmocka_unit_test(test_chat_out_of_memory),
         cmocka_unit_test(test_chat_shared_templates),
         cmocka_unit_test(test_harmony_shared),
         cmocka_unit_test(test_chat_segments),

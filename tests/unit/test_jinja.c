@@ -116,8 +116,12 @@ static void test_jinja_bounds(void **state)
     assert_int_equal(jinja_parse(deep.data, deep.length, &program, &err), SONDE_UNSUPPORTED);
     sonde_string_reset(&deep);
     static const char endless[] = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+    static const char doubled[] = "{% set n = namespace(s='a') %}{% for i in range(50) %}"
+                                  "{% set n.s = n.s + n.s %}{% endfor %}";
     json_t *globals = json_object();
     assert_int_equal(render(endless, strlen(endless), globals, &out, &err), SONDE_BAD_PROMPT);
+    assert_int_equal(render(doubled, strlen(doubled), globals, &out, &err), SONDE_BAD_PROMPT);
+    assert_non_null(strstr(err.message, "more than 512 MiB"));
     jinja_buffer_reset(&out);
     json_decref(globals);
 }
