@@ -66,6 +66,9 @@ sonde_status sonde_chat_label(const sonde_chat *chat, const uint8_t *tags, sonde
 
 /* chat_args.c: seconds since 1970 of the date in an object's `date`; false: none. */
 bool sonde_chat_date(const json_t *args, int64_t *seconds);
+/* What is wrong with arguments of a template, those of --chat-args and those of a prompt; NULL:
+ * nothing. */
+const char *sonde_chat_check_args(const json_t *args);
 
 /* harmony.c */
 typedef struct sonde_harmony_header {
@@ -75,9 +78,10 @@ typedef struct sonde_harmony_header {
 sonde_status sonde_harmony_read_header(const char *text, size_t bytes, const char *role,
                                        sonde_harmony_header *header, sonde_error *err);
 void sonde_harmony_header_reset(sonde_harmony_header *header);
+bool sonde_harmony_is_role(const char *word);
 /* harmony_render.c: are these messages of harmony (one has a channel, recipient or content type)? */
 bool sonde_harmony_is(const json_t *messages);
-/* Writes them, as OpenAI's library does; `open` adds the assistant's beginning. */
+/* Writes them, as OpenAI's library does; `open` adds the assistant's beginning. BAD_PROMPT. */
 sonde_status sonde_harmony_render(const json_t *messages, bool open, jinja_buffer *out,
                                   sonde_error *err);
 

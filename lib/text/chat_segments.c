@@ -32,14 +32,20 @@ sonde_segment sonde_role_segment(const char *role, size_t bytes)
 
 /* ---- the machine ------------------------------------------------------------------------------- */
 
-/* Harmony: analysis is reasoning, what is addressed to someone is a tool call. */
+/* Harmony: analysis is reasoning, what is addressed to someone is a tool call. A role may be followed
+ * by a name ("user:bob"); a first word that is no role is a tool. */
 static sonde_segment harmony_segment(const char *text, size_t bytes)
 {
     sonde_harmony_header h;
     size_t word = 0;
+    bytes = sonde_utf8_valid_prefix(text, bytes); /* a long header is cut anywhere */
     while (word < bytes && !isspace((unsigned char)text[word]) && text[word] != '<') word++;
-    sonde_segment segment = sonde_role_segment(text, word);
-    if (sonde_harmony_read_header(text, bytes, NULL, &h, NULL) != SONDE_OK) return segment;
+    const char *colon = memchr(text, ':', word);
+    sonde_segment segment = sonde_role_segment(text, colon ? (size_t)(colon - text) : word);
+    if (segment != SONDE_SEGMENT_NONE && segment != SONDE_SEGMENT_ASSISTANT) return segment;
+    const char *role = segment ? "assistant" : NULL;
+    size_t from = segment ? word : 0;
+    if (sonde_harmony_read_header(text + from, bytes - from, role, &h, NULL) != SONDE_OK) return segment;
     segment = sonde_role_segment(h.role, strlen(h.role));
     if (segment == SONDE_SEGMENT_ASSISTANT && h.recipient && strcmp(h.recipient, "all") != 0)
         segment = SONDE_SEGMENT_TOOL;

@@ -18,10 +18,9 @@ struct sonde_decoder {
     sonde_string out;
 };
 
-/* Bytes of the maximal subpart at bytes[0..n): the longest start of a valid character. *open: more
- * bytes could complete it. */
-static size_t subpart(const unsigned char *b, size_t n, bool *open)
+size_t sonde_utf8_subpart(const char *bytes, size_t n, bool *open)
 {
+    const unsigned char *b = (const unsigned char *)bytes;
     *open = false;
     if (b[0] < 0x80) return 1;
     size_t need = b[0] >= 0xF0 ? 4 : b[0] >= 0xE0 ? 3 : 2;
@@ -51,7 +50,7 @@ size_t sonde_utf8_lossy(const char *bytes, size_t n, bool more, sonde_string *ou
         at += valid;
         if (at == n) break;
         bool open;
-        size_t length = subpart((const unsigned char *)bytes + at, n - at, &open);
+        size_t length = sonde_utf8_subpart(bytes + at, n - at, &open);
         if (open && more) break;
         sonde_string_text(out, REPLACEMENT);
         at += length;

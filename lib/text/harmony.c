@@ -4,12 +4,11 @@
  * A message is <|start|>header<|message|>content and one of <|end|>, <|call|>, <|return|>. A header
  * is read as OpenAI's own library reads it: the channel is the word after <|channel|>; of the words
  * left, the first is the role where it is not known yet, one beginning with "to=" (or the only one)
- * is the recipient, and the last one otherwise is the content type. Goldens: chat/harmony.json.
+ * is the recipient, and the last one otherwise is the content type. Goldens: chat/harmony.json. Only a
+ * header with U+0000, which that library takes, is refused: its parts could not be told.
  */
 #include "chat_internal.h"
 #include "text_internal.h"
-
-#include <ctype.h>
 
 /* ---- headers ------------------------------------------------------------------------------------ */
 
@@ -27,13 +26,32 @@ void sonde_harmony_header_reset(sonde_harmony_header *h)
 #define CONSTRAIN "<|constrain|>"
 #define MAX_WORDS 5 /* more than a header can hold */
 
+/* White space as Rust's char::is_whitespace; *n: bytes of the character. */
+static bool is_space(const char *at, size_t *n)
+{
+    uint32_t c;
+    *n = sonde_utf8_get(at, &c);
+    return (sonde_unicode_class(c) & SONDE_CLASS_SPACE) != 0;
+}
+
+/* Draws both ends of text[begin, end) in over white space. */
+static void trim(const char *text, size_t *begin, size_t *end)
+{
+    size_t n;
+    while (*begin < *end && is_space(text + *begin, &n)) *begin += n;
+    for (size_t at; *end > *begin; *end = at) {
+        for (at = *end - 1; at > *begin && (text[at] & 0xC0) == 0x80; at--) continue;
+        if (!is_space(text + at, &n)) return;
+    }
+}
+
 /* Takes the channel out of the text, and puts a space before each <|constrain|>. */
 static sonde_status take_channel(const char *text, size_t bytes, sonde_string *rest, char **channel,
                                  sonde_error *err)
 {
     const char *at = memmem(text, bytes, CHANNEL, strlen(CHANNEL)), *end = text + bytes;
     const char *from = at ? at + strlen(CHANNEL) : NULL, *to = from;
-    while (to && to < end && !isspace((unsigned char)*to) && *to != '<') to++;
+    for (size_t n; to && to < end && *to != '<' && !is_space(to, &n); to += n) continue;
     if (at && to == from)
         return sonde_fail(err, SONDE_BAD_PROMPT, "channel marker present but no channel value found "
                           "in header");
@@ -42,9 +60,11 @@ static sonde_status take_channel(const char *text, size_t bytes, sonde_string *r
     sonde_string joined = {0};
     sonde_string_append(&joined, text, at ? (size_t)(at - text) : bytes);
     if (at) sonde_string_append(&joined, to, (size_t)(end - to));
-    for (size_t i = 0; i < joined.length; i++) {
-        if (strncmp(joined.data + i, CONSTRAIN, strlen(CONSTRAIN)) == 0) sonde_string_text(rest, " ");
-        sonde_string_append(rest, joined.data + i, 1);
+    size_t first = 0, last = joined.length;
+    trim(joined.data, &first, &last);
+    for (; first < last; first++) {
+        if (strncmp(joined.data + first, CONSTRAIN, strlen(CONSTRAIN)) == 0) sonde_string_text(rest, " ");
+        sonde_string_append(rest, joined.data + first, 1);
     }
     sonde_string_append(rest, "", 0);
     bool failed = joined.failed || rest->failed;
@@ -52,7 +72,7 @@ static sonde_status take_channel(const char *text, size_t bytes, sonde_string *r
     return failed ? sonde_no_memory(err, "a header", bytes) : SONDE_OK;
 }
 
-static bool is_role(const char *word)
+bool sonde_harmony_is_role(const char *word)
 {
     static const char *const roles[] = {"user", "assistant", "system", "developer", "tool", NULL};
     for (const char *const *role = roles; *role; role++)
@@ -74,14 +94,15 @@ static sonde_status read_words(char *words[], size_t n, const char *role, sonde_
     if (!role) {
         if (n == 0) return sonde_fail(err, SONDE_BAD_PROMPT, "message header did not contain a role");
         role = words[0];
-        if (!is_role(role)) {
-            if (n < 2) return sonde_fail(err, SONDE_BAD_PROMPT, "Unknown role: %.80s", role);
-            name = role;
+        if (!sonde_harmony_is_role(role)) { /* a tool's name */
+            if (n < 2 && strncmp(role, "to=", 3) != 0)
+                return sonde_fail(err, SONDE_BAD_PROMPT, "Unknown role: %.80s", role);
             role = "tool";
             first = 1;
         }
+        if (strcmp(role, "tool") == 0) name = words[0];
     }
-    if (first < n && !name && strcmp(words[first], role) == 0) first++;
+    if (first < n && strcmp(words[first], role) == 0) first++;
     size_t left = n - first;
     if (left == 1 || (left > 1 && strncmp(words[n - 1], "to=", 3) == 0)) {
         recipient = recipient_of(words[--n]);
@@ -107,9 +128,13 @@ sonde_status sonde_harmony_read_header(const char *text, size_t bytes, const cha
     sonde_string rest = {0};
     size_t n = 0;
     memset(header, 0, sizeof *header);
+    if (sonde_utf8_valid_prefix(text, bytes) != bytes)
+        return sonde_fail(err, SONDE_BAD_PROMPT, "could not decode header");
+    if (memchr(text, '\0', bytes))
+        return sonde_fail(err, SONDE_BAD_PROMPT, "message header with the character U+0000");
     sonde_status status = take_channel(text, bytes, &rest, &header->channel, err);
     at = rest.data;
-    while (status == SONDE_OK && n < MAX_WORDS && (word = strsep(&at, " \t\n\r\f\v")) != NULL)
+    while (status == SONDE_OK && n < MAX_WORDS && (word = strsep(&at, " \t\n\r\f")) != NULL)
         if (*word) words[n++] = word;
     if (status == SONDE_OK) status = read_words(words, n, role, header, err);
     sonde_string_reset(&rest);
@@ -192,12 +217,14 @@ static sonde_status end_header(sonde_harmony *h, sonde_error *err)
     return SONDE_OK;
 }
 
-/* Moves whole characters from the undecoded bytes to the content, bad ones as U+FFFD; without `more`
- * to come, all of them. */
+/* Moves whole characters from the undecoded bytes to the content, bad ones as U+FFFD. As OpenAI's
+ * library has it, what follows a bad one waits for the next token; without `more` to come, nothing. */
 static sonde_status decode_content(sonde_harmony *h, bool more, sonde_error *err)
 {
     sonde_string *bytes = &h->undecoded;
-    size_t taken = sonde_utf8_lossy(bytes->data ? bytes->data : "", bytes->length, more, &h->current.content);
+    size_t n = bytes->length, valid = n > 0 ? sonde_utf8_valid_prefix(bytes->data, n) : 0;
+    if (more && valid < n) n = valid + sonde_utf8_subpart(bytes->data + valid, n - valid, &more);
+    size_t taken = n > 0 ? sonde_utf8_lossy(bytes->data, n, more, &h->current.content) : 0;
     if (bytes->failed || h->current.content.failed) return sonde_no_memory(err, "harmony content", bytes->length);
     if (taken > 0) memmove(bytes->data, bytes->data + taken, bytes->length - taken);
     bytes->length -= taken;

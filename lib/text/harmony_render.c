@@ -55,20 +55,47 @@ static void add_type(jinja_buffer *out, const char *type)
     add_data(out, type + (marked ? sizeof mark - 1 : 0), SONDE_TAG_PLACE);
 }
 
-static sonde_status add_message(const json_t *m, size_t index, jinja_buffer *out, sonde_error *err)
+static sonde_status check_message(const json_t *m, size_t index, sonde_error *err)
 {
-    const json_t *content = json_object_get(m, "content");
-    const char *role = text_of(m, "role"), *name = text_of(m, "name");
-    const char *channel = text_of(m, "channel"), *to = text_of(m, "recipient");
-    const char *type = text_of(m, "content_type");
-    if (!role || !json_is_string(content))
+    static const char *const keys[] = {"role", "name", "channel", "recipient", "content_type"};
+    const char *role = text_of(m, "role");
+    for (size_t i = 0; i < SONDE_COUNT(keys); i++) {
+        const json_t *value = json_object_get(m, keys[i]);
+        if (!value || json_is_null(value)) continue;
+        if (!json_is_string(value) || strlen(json_string_value(value)) != json_string_length(value))
+            return sonde_fail(err, SONDE_BAD_PROMPT, "messages[%zu]: %s: expected a text", index, keys[i]);
+    }
+    if (!role || !json_is_string(json_object_get(m, "content")))
         return sonde_fail(err, SONDE_BAD_PROMPT, "messages[%zu]: expected texts \"role\" and "
                           "\"content\" in a harmony message", index);
-    bool assistant = strcmp(role, "assistant") == 0, all = to && strcmp(to, "all") == 0;
-    uint8_t tag = (uint8_t)sonde_role_segment(role, strlen(role));
+    if (!sonde_harmony_is_role(role))
+        return sonde_fail(err, SONDE_BAD_PROMPT, "messages[%zu]: role: expected system, developer, user, "
+                          "assistant or tool in a harmony message, got '%.40s'", index, role);
+    if (strcmp(role, "tool") == 0 && !text_of(m, "name"))
+        return sonde_fail(err, SONDE_BAD_PROMPT, "messages[%zu]: a tool in a harmony message needs a "
+                          "\"name\"", index);
+    return SONDE_OK;
+}
+
+/* "user", "user:bob"; of a tool its name alone. */
+static void add_author(jinja_buffer *out, const char *role, const char *name)
+{
+    bool tool = strcmp(role, "tool") == 0;
+    if (!tool) add_data(out, role, SONDE_TAG_PLACE);
+    if (name && !tool) add(out, ":");
+    if (name) add_data(out, name, SONDE_TAG_PLACE);
+}
+
+static sonde_status add_message(const json_t *m, size_t index, jinja_buffer *out, sonde_error *err)
+{
+    SONDE_TRY(check_message(m, index, err));
+    const json_t *content = json_object_get(m, "content");
+    const char *role = text_of(m, "role"), *channel = text_of(m, "channel");
+    const char *to = text_of(m, "recipient"), *type = text_of(m, "content_type");
+    bool assistant = strcmp(role, "assistant") == 0;
     add(out, "<|start|>");
-    add_data(out, name && strcmp(role, "tool") == 0 ? name : role, SONDE_TAG_PLACE);
-    if (to && !all) {
+    add_author(out, role, text_of(m, "name"));
+    if (to && strcmp(to, "all") != 0) {
         add(out, " to=");
         add_data(out, to, SONDE_TAG_PLACE);
     }
@@ -79,8 +106,8 @@ static sonde_status add_message(const json_t *m, size_t index, jinja_buffer *out
     if (type) add_type(out, type);
     add(out, "<|message|>");
     jinja_buffer_add(out, json_string_value(content), json_string_length(content),
-                     assistant ? SONDE_TAG_PLACE : tag ? tag : SONDE_TAG_UNKNOWN);
-    add(out, assistant && to && !all ? "<|call|>" : "<|end|>");
+                     assistant ? SONDE_TAG_PLACE : (uint8_t)sonde_role_segment(role, strlen(role)));
+    add(out, assistant && to ? "<|call|>" : "<|end|>");
     return SONDE_OK;
 }
 

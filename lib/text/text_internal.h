@@ -324,6 +324,9 @@ sonde_status sonde_decode_like_sentencepiece(sonde_tokenizer *t, bool strip, son
 
 /* decode.c: what each piece shows, from the decoder. */
 sonde_status sonde_decoding_prepare(sonde_tokenizer *t, sonde_error *err);
+/* Bytes of the maximal subpart at bytes[0..n), n > 0: the longest start of a valid character. *open:
+ * more bytes could complete it. */
+size_t sonde_utf8_subpart(const char *bytes, size_t n, bool *open);
 /* Replaces every maximal bad subpart by U+FFFD; with `more`, an incomplete character at the end is
  * left alone. Returns the bytes consumed. */
 size_t sonde_utf8_lossy(const char *bytes, size_t n, bool more, sonde_string *out);

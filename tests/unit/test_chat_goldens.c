@@ -459,6 +459,12 @@ static void test_chat_segments(void **state)
                    "<|channel|>analysis<|message|>|re:hm|ma:<|end|><|start|>assistant to=functions.f<|channel|>"
                    "commentary<|message|>|to:{}|ma:<|call|><|start|>assistant<|channel|>final<|message|>|as:Yes"
                    "|ma:<|return|>");
+    check_segments("gpt-oss", "[{\"role\":\"user\",\"name\":\"bob\",\"content\":\"q\",\"channel\":\"final\"},"
+                   "{\"role\":\"assistant\",\"name\":\"al\",\"channel\":\"analysis\",\"content\":\"t\"}]", "",
+                   "|ma:<|start|>user:bob<|channel|>final<|message|>|us:q|ma:<|end|><|start|>assistant:al<|channel|>"
+                   "analysis<|message|>|re:t|ma:<|end|>||");
+    check_segments("gemma-3", "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"model\",\"content\":\"b\"}]", "",
+                   "|ma:<bos><start_of_turn>user/|us:a|ma:<end_of_turn>/<start_of_turn>model/|as:b|ma:<end_of_turn>/||");
 }
 
 int main(void)
