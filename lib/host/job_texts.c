@@ -110,9 +110,11 @@ static json_t *model_json(const sonde_job *job, const char *hash)
 static json_t *chat_json(const sonde_job *job)
 {
     json_t *chat = json_object(), *args = json_deep_copy(job->chat_args);
-    const char *given = job->options.chat_args;
-    if (!sonde_chat_is_dated(job->chat) && !(given && strstr(given, "\"date\"")))
+    const char *text = job->options.chat_args;
+    json_t *given = text ? json_loads(text, JSON_ALLOW_NUL, NULL) : NULL;
+    if (!sonde_chat_is_dated(job->chat) && !json_object_get(given, "date"))
         json_object_del(args, "date");
+    json_decref(given);
     json_object_set_new(chat, "template", json_string(sonde_chat_name(job->chat)));
     json_object_set_new(chat, "hash", json_string(sonde_chat_hash(job->chat)));
     json_object_set_new(chat, "args", args);

@@ -278,11 +278,8 @@ static sonde_status check(const sonde_conversation *c, sonde_error *err)
     }
     if (c->tools && !json_is_array(c->tools))
         return sonde_fail(err, SONDE_BAD_PROMPT, "tools: expected a list");
-    if (c->own_args && !json_is_object(c->own_args))
-        return sonde_fail(err, SONDE_BAD_PROMPT, "chat: expected an object of template arguments");
-    if (json_object_get(c->own_args, "date") && !sonde_chat_date(c->own_args, &(int64_t){0}))
-        return sonde_fail(err, SONDE_BAD_PROMPT, "chat: date: expected \"YYYY-MM-DD\"");
-    return SONDE_OK;
+    const char *wrong = c->own_args ? sonde_chat_check_args(c->own_args) : NULL;
+    return wrong ? sonde_fail(err, SONDE_BAD_PROMPT, "chat: %s", wrong) : SONDE_OK;
 }
 
 static bool opens_turn(const sonde_conversation *c)
@@ -290,7 +287,8 @@ static bool opens_turn(const sonde_conversation *c)
     size_t n = json_array_size(c->messages);
     const json_t *last = json_array_get(c->messages, n - 1);
     const char *role = json_string_value(json_object_get(last, "role"));
-    return c->open == 1 || (c->open == 0 && strcmp(role, "assistant") != 0);
+    bool assistants = sonde_role_segment(role, strlen(role)) == SONDE_SEGMENT_ASSISTANT;
+    return c->open == 1 || (c->open == 0 && !assistants);
 }
 
 static sonde_status render_template(const sonde_chat *chat, const sonde_conversation *c, bool open,
@@ -338,9 +336,12 @@ sonde_status sonde_chat_render_json(const sonde_chat *chat, const sonde_conversa
     bool harmony = json_is_true(json_object_get(c->args, "harmony")) ||
                    json_is_true(json_object_get(c->own_args, "harmony")) ||
                    sonde_harmony_is(c->messages);
-    sonde_status status = chat->known->marks->harmony && harmony
-                              ? sonde_harmony_render(c->messages, open, &out, err)
-                              : render_template(chat, c, open, &out, err);
+    harmony = harmony && chat->known->marks->harmony;
+    if (harmony && json_array_size(c->tools) > 0)
+        return sonde_fail(err, SONDE_BAD_PROMPT, "tools: in a conversation of harmony messages the "
+                          "developer's message states them");
+    sonde_status status = harmony ? sonde_harmony_render(c->messages, open, &out, err)
+                                  : render_template(chat, c, open, &out, err);
     if (status == SONDE_OK) status = finish(chat, &out, text, err);
     jinja_buffer_reset(&out);
     if (status != SONDE_OK) sonde_chat_text_reset(text);

@@ -23,8 +23,12 @@ bad '{"text": "x", "tools": []}'
 bad '{"tokens": [1], "chat": {}}'
 bad '{"messages": [{"role": "user", "content": "x"}], "tools": {}}'
 bad '{"messages": [{"role": "user", "content": "x"}], "chat": {"date": "today"}}'
+bad '{"messages": [{"role": "user", "content": "x"}], "chat": {"messages": [{"role": "user", "content": "y"}]}}'
+bad '{"messages": [{"role": "user", "content": "x"}], "chat": {"tools": 5}}'
 t sonde generate m -p hi --chat --chat-args '[1]'
 t sonde generate m -p hi --chat --chat-args '{"date": "26 Jul"}'
+t sonde generate m -p hi --chat --chat-args '{"date": "2024-02-31"}'
+t sonde generate m -p hi --chat --chat-args '{"add_generation_prompt": false}'
 t sonde generate m -p hi --chat --chat-open maybe
 printf '{"chat_template": "{{ messages }}"}' > m/tokenizer_config.json
 printf '{"messages": [{"role": "user", "content": "x"}]}\n' > p.jsonl
