@@ -55,7 +55,7 @@ struct sonde_chat {
 #define SONDE_TAG_UNKNOWN 7 /* of a message whose role is not known: segment NONE */
 #define SONDE_TAG_PLACE 8   /* belongs to the turn that it stands in: tools, arguments */
 
-/* chat_table.c: by hash; NULL: not known. `list` names them all, for messages. */
+/* chat_table.c: by hash; NULL: not known. */
 const sonde_chat_known *sonde_chat_find(const char *hash);
 
 /* chat_segments.c */

@@ -87,7 +87,10 @@ jinja_value *jinja_from_json(jinja_arena *arena, const json_t *json, uint8_t tag
 bool jinja_truth(const jinja_value *value);
 bool jinja_equal(const jinja_value *a, const jinja_value *b);
 bool jinja_is_text(const jinja_value *value, const char *text);
-const char *jinja_kind_name(const jinja_value *value); /* Python's: "str", "NoneType" */
+/* INT, FLOAT and, as in Python, BOOL. */
+bool jinja_is_number(const jinja_value *value);
+double jinja_number_of(const jinja_value *number);
+const char *jinja_kind_name(const jinja_value *value); /* "str", "None" */
 /* White space as Python's str.strip() knows it. */
 bool jinja_is_space(uint32_t code_point);
 

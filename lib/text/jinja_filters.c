@@ -319,7 +319,7 @@ static bool kind_is(test what, const jinja_value *v)
     case IS_MAPPING: return v->kind == JINJA_DICT && !v->is_namespace;
     case IS_ITERABLE:
     case IS_SEQUENCE: return list && !v->is_namespace;
-    case IS_NUMBER: return v->kind == JINJA_INT || v->kind == JINJA_FLOAT || v->kind == JINJA_BOOL;
+    case IS_NUMBER: return jinja_is_number(v);
     case IS_INTEGER: return v->kind == JINJA_INT;
     case IS_FLOAT: return v->kind == JINJA_FLOAT;
     case IS_BOOLEAN: return v->kind == JINJA_BOOL;

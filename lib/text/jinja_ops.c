@@ -10,16 +10,6 @@ static bool is_whole(const jinja_value *v)
     return v->kind == JINJA_INT || v->kind == JINJA_BOOL;
 }
 
-static bool is_number(const jinja_value *v)
-{
-    return is_whole(v) || v->kind == JINJA_FLOAT;
-}
-
-static double number_of(const jinja_value *v)
-{
-    return v->kind == JINJA_FLOAT ? v->as.real : (double)v->as.integer;
-}
-
 static sonde_status bad_operands(jinja_run *run, const char *sign, const jinja_value *a,
                                  const jinja_value *b)
 {
@@ -88,7 +78,7 @@ static sonde_status calculate(jinja_run *run, jinja_op op, const jinja_value *a,
                               const jinja_value *b, jinja_value **out)
 {
     int64_t result;
-    double x = number_of(a), y = number_of(b);
+    double x = jinja_number_of(a), y = jinja_number_of(b);
     bool divides = op == JINJA_DIVIDE || op == JINJA_FLOOR || op == JINJA_REMAINDER;
     if (divides && y == 0) return jinja_fail(run, "division by zero");
     if (is_whole(a) && is_whole(b) && op != JINJA_DIVIDE) {
@@ -112,8 +102,8 @@ static sonde_status compare(jinja_run *run, jinja_op op, const jinja_value *a, c
                             bool *good)
 {
     double order;
-    if (is_number(a) && is_number(b)) {
-        order = number_of(a) - number_of(b);
+    if (jinja_is_number(a) && jinja_is_number(b)) {
+        order = jinja_number_of(a) - jinja_number_of(b);
     } else if (a->kind == JINJA_STRING && b->kind == JINJA_STRING) {
         size_t n = SONDE_MIN(a->count, b->count);
         int first = n ? memcmp(a->as.text.bytes, b->as.text.bytes, n) : 0;
@@ -165,7 +155,7 @@ sonde_status jinja_operate(jinja_run *run, jinja_op op, jinja_value *a, jinja_va
         good = good == (op == JINJA_IN);
         break;
     default:
-        if (is_number(a) && is_number(b)) return calculate(run, op, a, b, out);
+        if (jinja_is_number(a) && jinja_is_number(b)) return calculate(run, op, a, b, out);
         if (op == JINJA_ADD && a->kind == JINJA_STRING && b->kind == JINJA_STRING)
             return join(run, a, b, out);
         if (op == JINJA_ADD && a->kind == JINJA_LIST && b->kind == JINJA_LIST)

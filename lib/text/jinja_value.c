@@ -223,12 +223,12 @@ bool jinja_truth(const jinja_value *v)
     }
 }
 
-static bool is_number(const jinja_value *v)
+bool jinja_is_number(const jinja_value *v)
 {
     return v->kind == JINJA_INT || v->kind == JINJA_BOOL || v->kind == JINJA_FLOAT;
 }
 
-static double number_of(const jinja_value *v)
+double jinja_number_of(const jinja_value *v)
 {
     return v->kind == JINJA_FLOAT ? v->as.real : (double)v->as.integer;
 }
@@ -247,10 +247,10 @@ static bool dicts_equal(const jinja_value *a, const jinja_value *b)
 
 bool jinja_equal(const jinja_value *a, const jinja_value *b)
 {
-    if (is_number(a) && is_number(b)) {
+    if (jinja_is_number(a) && jinja_is_number(b)) {
         if (a->kind != JINJA_FLOAT && b->kind != JINJA_FLOAT)
             return a->as.integer == b->as.integer;
-        return number_of(a) == number_of(b);
+        return jinja_number_of(a) == jinja_number_of(b);
     }
     if (a->kind != b->kind) return false;
     switch (a->kind) {
