@@ -9,21 +9,28 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define N_BYTES 256
-static const char *const specials[] = {"<unk>",    "<|start|>",  "<|channel|>", "<|constrain|>",
-                                       "<|message|>", "<|end|>", "<|call|>",    "<|return|>"};
+static const char *const specials[] = {"<unk>",       "<|start|>", "<|channel|>", "<|constrain|>",
+                                       "<|message|>", "<|end|>",   "<|call|>",    "<|return|>"};
 #define N_TOKENS (N_BYTES + SONDE_COUNT(specials))
 
 static const char template[] =
     "{{ bos_token }}{% set n = namespace(last=none) %}{% macro show(v) %}{% if v is mapping %}"
-    "{% for k, w in v.items() %}{{ k }}={{ show(w) }};{% endfor %}{% elif v is string %}{{ v | trim }}"
+    "{% for k, w in v.items() %}{{ k }}={{ show(w) }};{% endfor %}{% elif v is string %}{{ v | "
+    "trim }}"
     "{% else %}{{ v | tojson }}{% endif %}{% endmacro %}"
-    "{% for m in messages[::-1] %}{% if m.role == 'tool' %}{% set n.last = m.name %}{% endif %}{% endfor %}"
+    "{% for m in messages[::-1] %}{% if m.role == 'tool' %}{% set n.last = m.name %}{% endif %}{% "
+    "endfor %}"
     "{% for m in messages %}<|start|>{{ m.role }}<|channel|>{{ 'final' if loop.last }}<|message|>"
-    "{% if m.content is string %}{{ m.content.split('<think>')[-1].strip('\\n') + '\\n' }}{{ m.content[1:-1] }}"
-    "{% elif m.content is iterable %}{{ m.content | join(', ') }}{{ m.content | tojson(indent=4) }}{% else %}"
-    "{{ m.content }}{% endif %}{% for c in m.tool_calls %}{{ show(c) }}{{ c.function | string | upper }}"
-    "{% endfor %}{{ m | length }}<|end|>{% endfor %}{% if tools %}{{ tools }}{{ show(tools) }}{% endif %}"
-    "{{ n.last }}{{ strftime_now('%d %b %Y') }}{% if add_generation_prompt %}<|start|>assistant{% endif %}";
+    "{% if m.content is string %}{{ m.content.split('<think>')[-1].strip('\\n') + '\\n' }}{{ "
+    "m.content[1:-1] }}"
+    "{% elif m.content is iterable %}{{ m.content | join(', ') }}{{ m.content | tojson(indent=4) "
+    "}}{% else %}"
+    "{{ m.content }}{% endif %}{% for c in m.tool_calls %}{{ show(c) }}{{ c.function | string | "
+    "upper }}"
+    "{% endfor %}{{ m | length }}<|end|>{% endfor %}{% if tools %}{{ tools }}{{ show(tools) }}{% "
+    "endif %}"
+    "{{ n.last }}{{ strftime_now('%d %b %Y') }}{% if add_generation_prompt %}<|start|>assistant{% "
+    "endif %}";
 
 /* A vocabulary of single bytes: no merge makes a special token. */
 static sonde_tokenizer *make_tokenizer(void)
@@ -39,9 +46,18 @@ static sonde_tokenizer *make_tokenizer(void)
         lengths[i] = strlen(tokens[i]);
         types[i] = i < N_BYTES ? 6 : i == N_BYTES ? 2 : 3;
     }
-    sonde_vocabulary v = {.model = "llama", .n_tokens = N_TOKENS, .tokens = tokens, .token_bytes = lengths,
-                          .scores = scores, .types = types, .bos_id = -1, .eos_id = -1,
-                          .unknown_id = N_BYTES, .add_bos = 0, .add_eos = 0, .add_space_prefix = 0};
+    sonde_vocabulary v = {.model = "llama",
+                          .n_tokens = N_TOKENS,
+                          .tokens = tokens,
+                          .token_bytes = lengths,
+                          .scores = scores,
+                          .types = types,
+                          .bos_id = -1,
+                          .eos_id = -1,
+                          .unknown_id = N_BYTES,
+                          .add_bos = 0,
+                          .add_eos = 0,
+                          .add_space_prefix = 0};
     sonde_tokenizer *t = NULL;
     if (sonde_tokenizer_create(&v, &t, NULL) != SONDE_OK) abort();
     return t;
@@ -49,9 +65,13 @@ static sonde_tokenizer *make_tokenizer(void)
 
 static void make_chat(sonde_chat *chat, const sonde_tokenizer *t)
 {
-    *chat = (sonde_chat){.tokenizer = t, .known = sonde_chat_find("263b899cbc2e65c8b619f5c43a935065"),
-                         .dated = true, .variables = json_object()};
-    if (!chat->known || jinja_parse(template, sizeof template - 1, &chat->program, NULL) != SONDE_OK) abort();
+    *chat = (sonde_chat){.tokenizer = t,
+                         .known = sonde_chat_find("263b899cbc2e65c8b619f5c43a935065"),
+                         .dated = true,
+                         .variables = json_object()};
+    if (!chat->known ||
+        jinja_parse(template, sizeof template - 1, &chat->program, NULL) != SONDE_OK)
+        abort();
     for (size_t i = 0; chat->known->marks->list[i].text; i++)
         chat->ids[i] = sonde_tokenizer_find(t, chat->known->marks->list[i].text);
 }
@@ -63,20 +83,25 @@ static void check_text(const sonde_tokenizer *t, const sonde_chat_text *text)
     if (sonde_utf8_valid_prefix(text->text, text->bytes) != text->bytes) abort();
     for (size_t i = 0; i < text->bytes; i++)
         if (text->segments[i] > SONDE_SEGMENT_MARKUP || text->plain[i] > 1) abort();
-    if (sonde_tokenizer_encode(t, text->text, text->bytes, &options, &tokens, NULL) != SONDE_OK) abort();
+    if (sonde_tokenizer_encode(t, text->text, text->bytes, &options, &tokens, NULL) != SONDE_OK)
+        abort();
     for (size_t i = 0; i < tokens.count; i++) {
         uint32_t from = tokens.text_start[i], to = tokens.text_end[i];
-        if (sonde_tokenizer_is_special(t, tokens.ids[i]) && memchr(text->plain + from, 1, to - from)) abort();
+        if (sonde_tokenizer_is_special(t, tokens.ids[i]) &&
+            memchr(text->plain + from, 1, to - from))
+            abort();
     }
     sonde_tokens_reset(&tokens);
 }
 
 /* Bytes from 0xF8 on are special tokens: they begin no character. */
-static void push_stream(const sonde_tokenizer *t, sonde_segmenter *segmenter, const uint8_t *data, size_t size)
+static void push_stream(const sonde_tokenizer *t, sonde_segmenter *segmenter, const uint8_t *data,
+                        size_t size)
 {
     sonde_harmony *h = NULL;
     sonde_harmony_step step;
-    sonde_status status = sonde_harmony_create(t, size > 0 && data[0] & 1 ? "assistant" : NULL, &h, NULL);
+    sonde_status status =
+        sonde_harmony_create(t, size > 0 && data[0] & 1 ? "assistant" : NULL, &h, NULL);
     if (status != SONDE_OK) abort();
     for (size_t i = 0; i < size; i++) {
         uint32_t id = data[i] >= 0xF8 ? N_BYTES + (data[i] - 0xF8u) : data[i];
