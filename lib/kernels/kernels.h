@@ -29,7 +29,7 @@
 /* A weight matrix in a backend's own layout, or left where the file has it: then products and
  * embeddings decode the part they need into scratch, and give the same bits. */
 typedef struct sonde_packed {
-    sonde_dtype dtype;  /* precision kept: F32, BF16 or F16 (oracle: F64) */
+    sonde_dtype dtype;  /* precision kept: F32, BF16, F16, or a quantised kind (oracle: F64) */
     int64_t rows, cols; /* [out, in] */
     void *data;         /* owned by whoever allocated it (64-byte aligned); NULL when mapped */
     size_t bytes;       /* of `data` once packed */
@@ -265,6 +265,8 @@ typedef struct sonde_backend {
 
     /* Precision a stored matrix is kept in, and the bytes it takes packed. */
     sonde_dtype (*packed_dtype)(sonde_dtype stored);
+    /* NULL, or: can the stored integers and scales of this matrix be kept (packed as its own dtype)? */
+    bool (*keeps)(const sonde_matrix_source *source);
     size_t (*packed_bytes)(sonde_dtype packed, int64_t rows, int64_t cols);
     /* Packs panels [begin, end) of ceil(rows / 32) into packed->data (allocated by the caller). The
      * scratch is sonde_pack_scratch_floats(cols). */

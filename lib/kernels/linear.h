@@ -3,8 +3,9 @@
  * levels share one packed layout.
  *
  * Packed layout: panels of 32 outputs, each [cols][32] elements of the kept precision; the last
- * panel is padded with zeros. A mapped matrix has no panels: a product makes the slice of one that
- * it works on (a block of k, fp32) in the thread's scratch, just before its use.
+ * panel is padded with zeros. Quantised kinds have panels of their own (quant.h). A mapped matrix has
+ * no panels: a product makes the slice of one that it works on (a block of k, fp32) in the thread's
+ * scratch, just before its use.
  */
 #ifndef SONDE_KERNELS_LINEAR_H
 #define SONDE_KERNELS_LINEAR_H
@@ -36,10 +37,11 @@ void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end);
 #define SONDE_LINEAR_ROW_BLOCK 240
 int64_t sonde_linear_panels(const sonde_linear_args *args); /* of one block of rows */
 int64_t sonde_linear_units(const sonde_linear_args *args);
-/* Bytes: first SONDE_SLICE_FLOATS (only when a part is mapped: sonde_linear_mapped), a row of W for
- * the scalar level; then the totals. */
+/* Bytes: first SONDE_SLICE_FLOATS (only when slices of a part are made fp32: sonde_linear_sliced), a
+ * row of W for the scalar level; then the totals. */
 size_t sonde_linear_scratch(const sonde_linear_args *args);
 bool sonde_linear_mapped(const sonde_linear_args *args);
+bool sonde_linear_sliced(const sonde_linear_args *args); /* a part is mapped, or quantised panels */
 typedef struct sonde_linear_unit {
     const sonde_linear_part *part;
     int64_t panel, first_row, n_rows;

@@ -1,6 +1,6 @@
 /*
- * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME, LINEAR_ROWS and
- * LINEAR_WIDE defined: the rows of a tile of LINEAR_WIDE times 16 outputs that fill the registers.
+ * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME, LINEAR_ROWS,
+ * LINEAR_WIDE, LINEAR_QUANT_FEW and LINEAR_QUANT_SLICE defined: the rows of a tile of LINEAR_WIDE times 16 outputs that fill the registers.
  *
  * A unit is a block of rows by one panel of 32 outputs; units of one block of rows run together.
  * For each block of k those rows of x stay in the second cache while panel after panel passes; of a
@@ -10,6 +10,7 @@
  * fits the registers take panel after panel as memory holds it.
  */
 #include "linear.h"
+#include "quant.h"
 #include "vec16.h"
 
 /* Rows of a tile of all 32 outputs: as many as leave room for the weights. */
@@ -150,7 +151,8 @@ typedef struct ahead {
 
 static ahead ahead_of(const slice *next, int64_t calls)
 {
-    if (next->unit->part->weight->mapped) return (ahead){NULL, NULL, 0};
+    const sonde_packed *w = next->unit->part->weight;
+    if (w->mapped || sonde_quant_packed(w)) return (ahead){NULL, NULL, 0};
     const char *at = slice_start(next, next->begin), *end = slice_start(next, next->end);
     return (ahead){at, end, (end - at) / calls + 64};
 }
@@ -185,6 +187,27 @@ typedef struct workspace {
     float *slice, *totals;
 } workspace;
 
+/* Quantised panels: few rows straight from them, more share a slice as fp32. */
+static void sweep_quant(const sonde_linear_args *args, const slice *s, const slice *next,
+                        const workspace *work)
+{
+    const sonde_linear_unit *u = s->unit;
+    const sonde_packed *w = u->part->weight;
+    if (u->n_rows > SONDE_QUANT_FEW) {
+        LINEAR_QUANT_SLICE(w, u->panel, s->begin, s->end, work->slice);
+        sweep(args, s, next, work->totals, work->slice, SONDE_DTYPE_F32);
+        return;
+    }
+    sonde_quant_few few = {.w = w, .panel = u->panel, .begin = s->begin, .end = s->end,
+                           .rows = u->n_rows};
+    for (int64_t r = 0; r < u->n_rows; r++) {
+        int64_t m = u->first_row + r, from = args->x_rows ? args->x_rows[m] : m;
+        few.x[r] = (const float *)args->x + from * args->x_stride;
+        few.totals[r] = totals_of(args, u, r, work->totals);
+    }
+    LINEAR_QUANT_FEW(&few);
+}
+
 static void sweep_any(const sonde_linear_args *args, const slice *s, const slice *next,
                       const workspace *work)
 {
@@ -193,6 +216,8 @@ static void sweep_any(const sonde_linear_args *args, const slice *s, const slice
     if (w->mapped) {
         sonde_panel_slice(&w->source, s->unit->panel, s->begin, s->end, work->slice);
         sweep(args, s, next, totals, work->slice, SONDE_DTYPE_F32);
+    } else if (sonde_quant_form_of(w->dtype)) {
+        sweep_quant(args, s, next, work);
     } else if (w->dtype == SONDE_DTYPE_F32) {
         sweep(args, s, next, totals, NULL, SONDE_DTYPE_F32);
     } else if (w->dtype == SONDE_DTYPE_BF16) {
@@ -260,7 +285,7 @@ void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void
     int64_t panels = sonde_linear_panels(args);
     bool mapped = sonde_linear_mapped(args);
     float *floats = scratch;
-    workspace work = {floats, mapped ? floats + SONDE_SLICE_FLOATS : floats};
+    workspace work = {floats, sonde_linear_sliced(args) ? floats + SONDE_SLICE_FLOATS : floats};
     while (begin < end) {
         sonde_linear_unit u = sonde_linear_unit_at(args, begin);
         int64_t group = u.n_rows <= LINEAR_FEW ? begin + 1 : (begin / panels + 1) * panels;

@@ -1,5 +1,6 @@
 /* linear_common.c - packing, embedding rows and units: the same for every level. */
 #include "linear.h"
+#include "quant.h"
 
 #include <string.h>
 
@@ -26,7 +27,9 @@ static int64_t panels_of(int64_t rows)
 
 size_t sonde_packed_bytes(sonde_dtype packed, int64_t rows, int64_t cols)
 {
+    const sonde_quant_form *form = sonde_quant_form_of(packed);
     int64_t elements;
+    if (form) return sonde_quant_bytes(form, rows, cols);
     if (!sonde_mul_i64(panels_of(rows) * SONDE_PANEL, cols, &elements)) return SIZE_MAX;
     return sonde_dtype_bytes(packed, elements);
 }
@@ -97,6 +100,10 @@ static void pack_slice(const sonde_matrix_source *source, const sonde_packed *pa
 void sonde_pack(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                 int64_t end, float *scratch)
 {
+    if (sonde_quant_packed(packed)) {
+        sonde_quant_pack(source, packed, begin, end);
+        return;
+    }
     for (int64_t panel = begin; panel < end; panel++)
         for (int64_t k = 0; k < source->cols; k += SONDE_MATRIX_SLICE) {
             int64_t n = SONDE_MIN(SONDE_MATRIX_SLICE, source->cols - k);
@@ -118,6 +125,10 @@ void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end)
         float *y = (float *)args->y + m * args->y_stride;
         if (args->weight->mapped) {
             sonde_matrix_row(&args->weight->source, args->ids[m], y);
+            continue;
+        }
+        if (sonde_quant_packed(args->weight)) {
+            sonde_quant_row(args->weight, args->ids[m], y);
             continue;
         }
         for (int64_t k = 0; k < args->weight->cols; k++)
@@ -149,12 +160,19 @@ bool sonde_linear_mapped(const sonde_linear_args *args)
     return false;
 }
 
+bool sonde_linear_sliced(const sonde_linear_args *args)
+{
+    for (int32_t i = 0; i < args->n_parts; i++)
+        if (args->parts[i].weight->mapped || sonde_quant_packed(args->parts[i].weight)) return true;
+    return false;
+}
+
 /* For every part the totals of a block of rows by the panel that is not full. */
 size_t sonde_linear_scratch(const sonde_linear_args *args)
 {
     int64_t rows = SONDE_MIN(args->m, SONDE_LINEAR_ROW_BLOCK);
     int64_t totals = SONDE_MAX(args->n_parts * rows * SONDE_PANEL, args->parts[0].weight->cols);
-    return (size_t)(totals + (sonde_linear_mapped(args) ? SONDE_SLICE_FLOATS : 0)) * sizeof(float);
+    return (size_t)(totals + (sonde_linear_sliced(args) ? SONDE_SLICE_FLOATS : 0)) * sizeof(float);
 }
 
 /* Row blocks outermost, so that neighbouring units share their rows of x; blocks are equal. */

@@ -7,6 +7,7 @@
 #define SONDE_KERNELS_STEPS_H
 
 #include "kernels/linear.h"
+#include "kernels/quant.h"
 
 extern const sonde_backend sonde_backend_cpu_scalar, sonde_backend_blas_scalar;
 #if defined(__x86_64__)
@@ -47,7 +48,8 @@ sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t un
 #define SONDE_CPU_TABLE(level_name)                                                                \
     const sonde_backend sonde_backend_cpu_##level_name = {                                         \
         .name = "cpu", .level = #level_name, .exact = true,                                        \
-        .packed_dtype = sonde_packed_dtype, .packed_bytes = sonde_packed_bytes,                    \
+        .packed_dtype = sonde_packed_dtype, .keeps = sonde_quant_keeps,                            \
+        .packed_bytes = sonde_packed_bytes,                                                        \
         .pack = sonde_pack, .linear_units = sonde_linear_units,                                    \
         .linear_scratch = sonde_linear_scratch,                                                    \
         .linear = sonde_linear_##level_name, .embed = sonde_embed_rows, SONDE_STEP_SLOTS}

@@ -22,7 +22,8 @@ typedef struct linear_weight {
     sonde_matrix_source source;
     sonde_packed packed;
 } linear_weight;
-/* false: out of memory. dtype: F32, BF16, F16 or Q8_0 (cols a multiple of 32). */
+/* false: out of memory. dtype: F32, BF16, F16 or a quantised kind that `cpu` keeps (cols a multiple
+ * of its block). */
 bool linear_weight_init(linear_weight *w, const sonde_backend *backend, sonde_dtype dtype,
                         int64_t rows, int64_t cols, test_random *random);
 /* The same weight left where it is stored: not packed, owns nothing. */

@@ -23,7 +23,8 @@ typedef struct sonde_model sonde_model;
     X(FUSE, 1, "fuse", "run every step of the recipe on its own")                                  \
     X(NARROW, 2, "narrow", "run every row through the last block and the logits")                  \
     X(ALIAS, 3, "alias", "give every buffer memory of its own")                                    \
-    X(PACK, 4, "pack", "leave the weights in the file: no packed copies")
+    X(PACK, 4, "pack", "leave the weights in the file: no packed copies")                          \
+    X(QUANT, 5, "quant", "widen quantised weights to f32 when they are packed")
 #define SONDE_OFF_ENUM(name, bit, text, help) SONDE_OFF_##name = 1u << (bit),
 enum { SONDE_OFF_LIST(SONDE_OFF_ENUM) SONDE_OFF_NONE = 0 };
 #undef SONDE_OFF_ENUM
@@ -38,7 +39,7 @@ typedef struct sonde_model_options {
                             plans. Nothing can be run */
     uint64_t memory;     /* for packed weights: those that do not fit stay in the file and are read
                             when they are used; 0: four fifths of what the machine has free */
-    uint32_t off;        /* SONDE_OFF_PACK: none is packed */
+    uint32_t off;        /* SONDE_OFF_PACK: none is packed; SONDE_OFF_QUANT: none stays quantised */
     bool hash;           /* sonde_model_hash will be called: bytes are read once for both */
 } sonde_model_options;
 

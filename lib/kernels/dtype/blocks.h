@@ -10,6 +10,18 @@ static inline float sonde_half_at(const uint8_t *p)
     return sonde_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
 }
 
+/* Six-bit scale and minimum of group g out of 12 bytes (Q4_K, Q5_K). */
+static inline void sonde_k_scale_min(const uint8_t *b, int g, int *scale, int *min)
+{
+    if (g < 4) {
+        *scale = b[g] & 63;
+        *min = b[g + 4] & 63;
+    } else {
+        *scale = (b[g + 4] & 15) | (b[g - 4] >> 6) << 4;
+        *min = b[g + 4] >> 4 | (b[g] >> 6) << 4;
+    }
+}
+
 /* 256 elements a block, scales per 16 or 32 of them. */
 sonde_block_decoder sonde_decode_q2_k, sonde_decode_q3_k, sonde_decode_q4_k, sonde_decode_q5_k,
     sonde_decode_q6_k;

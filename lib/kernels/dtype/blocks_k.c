@@ -44,18 +44,6 @@ void sonde_decode_q3_k(const void *src, float *dst, int64_t n)
     }
 }
 
-/* Six-bit scale and minimum of group g out of 12 bytes. */
-static void scale_min(const uint8_t *b, int g, int *scale, int *min)
-{
-    if (g < 4) {
-        *scale = b[g] & 63;
-        *min = b[g + 4] & 63;
-    } else {
-        *scale = (b[g + 4] & 15) | (b[g - 4] >> 6) << 4;
-        *min = b[g + 4] >> 4 | (b[g] >> 6) << 4;
-    }
-}
-
 /* d, dmin, scales[12], qs[128]; 32 elements a group: (d * scale) * q - dmin * min. */
 void sonde_decode_q4_k(const void *src, float *dst, int64_t n)
 {
@@ -65,7 +53,7 @@ void sonde_decode_q4_k(const void *src, float *dst, int64_t n)
         for (int group = 0; group < 8; group++, dst += 32) {
             const uint8_t *q = block + 16 + group / 2 * 32;
             int s, m;
-            scale_min(block + 4, group, &s, &m);
+            sonde_k_scale_min(block + 4, group, &s, &m);
             float scale = d * (float)s, low = dmin * (float)m;
             for (int j = 0; j < 32; j++)
                 dst[j] = scale * (float)(group % 2 ? q[j] >> 4 : q[j] & 15) - low;
@@ -82,7 +70,7 @@ void sonde_decode_q5_k(const void *src, float *dst, int64_t n)
         for (int group = 0; group < 8; group++, dst += 32) {
             const uint8_t *high = block + 16, *q = block + 48 + group / 2 * 32;
             int s, m;
-            scale_min(block + 4, group, &s, &m);
+            sonde_k_scale_min(block + 4, group, &s, &m);
             float scale = d * (float)s, low = dmin * (float)m;
             for (int j = 0; j < 32; j++) {
                 int value = (group % 2 ? q[j] >> 4 : q[j] & 15) | (high[j] >> group & 1) << 4;

@@ -1,5 +1,6 @@
 /* matrix.c - rows of a weight matrix as the product wants them, from how the file stores them. */
 #include "blocks.h"
+#include "split.h"
 
 #include <string.h>
 
@@ -123,6 +124,12 @@ const void *sonde_matrix_stored_row(const sonde_matrix_source *source, int64_t r
 {
     bool plain = !source->transposed && !source->scales && sonde_dtype_block_elements(source->dtype) == 1;
     return plain ? block_at(source, stored_row(source, r) * source->stored_cols) : NULL;
+}
+
+const void *sonde_matrix_stored_blocks(const sonde_matrix_source *source, int64_t r)
+{
+    if (source->transposed || source->scales) return NULL;
+    return block_at(source, stored_row(source, r) * source->stored_cols);
 }
 
 void sonde_matrix_row(const sonde_matrix_source *source, int64_t r, float *dst)

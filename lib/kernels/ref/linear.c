@@ -3,6 +3,7 @@
  * from +0 inside each block of k, block sums added in order, then the bias, then the residual.
  */
 #include "kernels/linear.h"
+#include "kernels/quant.h"
 
 #include <math.h>
 
@@ -19,6 +20,10 @@ static void widen_row(const sonde_packed *w, int64_t panel, int64_t lane, float 
 {
     if (w->mapped) {
         sonde_matrix_row(&w->source, panel * SONDE_PANEL + lane, row);
+        return;
+    }
+    if (sonde_quant_packed(w)) {
+        sonde_quant_row(w, panel * SONDE_PANEL + lane, row);
         return;
     }
     for (int64_t k = 0; k < w->cols; k++) row[k] = weight_at(w, panel, k, lane);
