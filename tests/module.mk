@@ -90,6 +90,9 @@ bench-text: $(B)/tests/bench/bench_text
 ## bench-codec: rates and ratios of the chunk codecs, on one core
 bench-codec: $(B)/tests/bench/bench_codec
 	@$<
+.PHONY: bench-programs
+## bench-programs: builds the benchmarks (tests/bench/README.md; peers.py there times other people's tools)
+bench-programs: $(BENCH_BIN)
 ## bench-kernels: builds and runs the benchmarks of the kernels (minutes; wants a quiet machine)
 bench-kernels: $(BENCH_BIN)
 	@for t in $(BENCH_BIN); do echo "== $$t"; $$t || exit 1; done
