@@ -7,11 +7,13 @@
 #define SONDE_UNROLL _Pragma("GCC unroll 16")
 #define SONDE_UNUSED __attribute__((unused))
 #define SONDE_PREFETCH(address) __builtin_prefetch((address), 0, 2) /* to the second cache */
+#define SONDE_PREFETCH_WRITE(address) __builtin_prefetch((address), 1, 3)
 #else
 #define SONDE_INLINE static inline
 #define SONDE_UNROLL
 #define SONDE_UNUSED
 #define SONDE_PREFETCH(address) ((void)0)
+#define SONDE_PREFETCH_WRITE(address) ((void)0)
 #endif
 
 #endif

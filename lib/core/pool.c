@@ -130,6 +130,11 @@ int sonde_pool_threads(const sonde_pool *pool)
     return pool ? pool->n_threads : 1;
 }
 
+int64_t sonde_pool_grain(const sonde_pool *pool, int64_t n)
+{
+    return SONDE_MAX(1, n / (sonde_pool_threads(pool) * 8));
+}
+
 void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_function *function,
                     void *context)
 {

@@ -1,27 +1,34 @@
 /*
  * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME, LINEAR_ROWS,
- * LINEAR_WIDE, LINEAR_QUANT_FEW and LINEAR_QUANT_SLICE defined: the rows of a tile of LINEAR_WIDE times 16 outputs that fill the registers.
+ * LINEAR_WIDE, LINEAR_WHOLE and the level's functions of quant.h defined. A tile of LINEAR_ROWS rows
+ * by LINEAR_WIDE times 16 outputs fills the registers; so does one of LINEAR_WHOLE rows by all 32
+ * outputs of a panel.
  *
- * A unit is a block of rows by one panel of 32 outputs; units of one block of rows run together.
- * For each block of k those rows of x stay in the second cache while panel after panel passes; of a
- * panel 16 * LINEAR_WIDE outputs stay in the first one while tiles of rows sweep over them, one
- * broadcast of x a row and a load of W for 16 outputs a step of k. Block sums are added up in y (the
- * last panel of a part in scratch, where it is not full). So few rows that a tile of all 32 outputs
- * fits the registers take panel after panel as memory holds it.
+ * A unit is a block of rows by one panel of 32 outputs. A product works slice by slice: a block of k
+ * of one panel. Few rows take the slices as memory holds them, panel after panel. More rows stay in
+ * the second cache for a block of k while the slices of panel after panel pass. Of a slice
+ * 16 * LINEAR_WIDE outputs at a time stay in the first cache while tiles of rows sweep over them, a
+ * broadcast of x for each row and a load of W for 16 outputs a step of k; for many rows they are
+ * first made fp32 and laid together in scratch. Meanwhile the next slice is fetched into the second
+ * cache, a little at every step of k. Block sums are added up in y (the last panel of a part in
+ * scratch, where it is not full).
  */
 #include "linear.h"
 #include "quant.h"
 #include "vec16.h"
 
-/* Rows of a tile of all 32 outputs: as many as leave room for the weights. */
-#define LINEAR_FEW (LINEAR_WIDE > 1 ? LINEAR_ROWS : 2)
+/* Tiles of rows from which outputs are laid together: what that costs is shared by the tiles. */
+#define LINEAR_COPY(dtype) ((dtype) == SONDE_DTYPE_F32 ? 8 : 4)
+#define LINEAR_FEW (2 * LINEAR_ROWS) /* rows that are few: panels outside, k inside */
+#define LINEAR_AHEAD 512 /* elements of two bytes: further on where memory is read in order */
+#define LINEAR_STEP (16 * LINEAR_WIDE)
 
 typedef struct tile {
     const float *x[LINEAR_ROWS];
-    const void *panel; /* [cols - first][32] */
-    int64_t first;     /* k of its first row: 0 in a packed panel */
-    int64_t column;    /* first output within the panel */
-    float *totals[LINEAR_ROWS]; /* of each row, from output 0 of the panel */
+    const void *panel;          /* elements of the first step of k, from the tile's first output */
+    float *totals[LINEAR_ROWS]; /* of each row, from the tile's first output */
+    const char *fetch;          /* what will be needed, so many bytes of it at each step of k */
+    int64_t fetch_step;
 } tile;
 
 SONDE_INLINE vec16 load_weight(const void *panel, int64_t at, sonde_dtype dtype)
@@ -31,78 +38,98 @@ SONDE_INLINE vec16 load_weight(const void *panel, int64_t at, sonde_dtype dtype)
     return v_load_f16((const uint16_t *)panel + at);
 }
 
+/* What a tile is made for: rows, groups of 16 outputs, elements from one k to the next, their type,
+ * and whether it fetches. */
+typedef struct tile_kind {
+    int rows, wide, stride;
+    sonde_dtype dtype;
+    bool fetch;
+} tile_kind;
+
 /* Chains over k in [begin, end) from +0; their sums start the totals or are added to them. */
-SONDE_INLINE void run_tile(const tile *t, int64_t begin, int64_t end, const int rows, const int wide,
-                           const sonde_dtype dtype)
+SONDE_INLINE void run_tile(const tile *t, int64_t begin, int64_t end, const tile_kind kind)
 {
     const float *x[LINEAR_ROWS];
+    const char *fetch = t->fetch;
     vec16 acc[LINEAR_ROWS][2];
     SONDE_UNROLL
-    for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < kind.rows; r++) {
         x[r] = t->x[r];
         acc[r][0] = acc[r][1] = v_set(0.0f);
+        for (int j = 0; j < kind.wide; j++) SONDE_PREFETCH_WRITE(t->totals[r] + 16 * j);
     }
-    const void *panel = t->panel;
-    int64_t at = (begin - t->first) * SONDE_PANEL + t->column;
-    for (int64_t k = begin; k < end; k++, at += SONDE_PANEL) {
-        vec16 w0 = load_weight(panel, at, dtype), w1 = w0;
-        if (wide > 1) w1 = load_weight(panel, at + 16, dtype);
+    int64_t at = 0;
+    for (int64_t k = begin; k < end; k++, at += kind.stride) {
+        vec16 w0 = load_weight(t->panel, at, kind.dtype), w1 = w0;
+        if (kind.wide > 1) w1 = load_weight(t->panel, at + 16, kind.dtype);
+        if (kind.fetch) {
+            SONDE_PREFETCH(fetch);
+            fetch += t->fetch_step;
+        } else if (kind.dtype != SONDE_DTYPE_F32) {
+            SONDE_PREFETCH((const uint16_t *)t->panel + at + LINEAR_AHEAD);
+        }
         SONDE_UNROLL
-        for (int r = 0; r < rows; r++) {
+        for (int r = 0; r < kind.rows; r++) {
             vec16 value = v_set(x[r][k]);
             acc[r][0] = v_fma(value, w0, acc[r][0]);
-            if (wide > 1) acc[r][1] = v_fma(value, w1, acc[r][1]);
+            if (kind.wide > 1) acc[r][1] = v_fma(value, w1, acc[r][1]);
         }
     }
     SONDE_UNROLL
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < wide; j++) {
-            float *total = t->totals[r] + t->column + 16 * j;
+    for (int r = 0; r < kind.rows; r++)
+        for (int j = 0; j < kind.wide; j++) {
+            float *total = t->totals[r] + 16 * j;
             v_store(total, begin == 0 ? acc[r][j] : v_add(v_load(total), acc[r][j]));
         }
 }
 
-#define ROWS_CASE(n, wide)                                                                         \
-    case n: run_tile(t, begin, end, n, wide, dtype); break
+#define ROWS_CASE(n)                                                                               \
+    case n: run_tile(t, begin, end, (tile_kind){n, LINEAR_WIDE, stride, dtype, true}); break
+#define WHOLE_CASE(n)                                                                              \
+    case n: run_tile(t, begin, end, (tile_kind){n, 2, SONDE_PANEL, dtype, false}); break
 
-/* All 32 outputs of up to LINEAR_FEW rows. */
-SONDE_INLINE void run_few(const tile *t, int64_t begin, int64_t end, int64_t rows,
-                          const sonde_dtype dtype)
+/* All 32 outputs of up to LINEAR_WHOLE rows. */
+SONDE_INLINE void run_whole(const tile *t, int64_t begin, int64_t end, int64_t rows,
+                            const sonde_dtype dtype)
 {
     switch (rows) {
-        ROWS_CASE(1, 2);
-#if LINEAR_WIDE > 1
-        ROWS_CASE(2, 2);
-        ROWS_CASE(3, 2);
-        ROWS_CASE(4, 2);
-        ROWS_CASE(5, 2);
-        ROWS_CASE(6, 2);
-        ROWS_CASE(7, 2);
-        ROWS_CASE(8, 2);
-        ROWS_CASE(9, 2);
-        ROWS_CASE(10, 2);
-        ROWS_CASE(11, 2);
+        WHOLE_CASE(1);
+#if LINEAR_WHOLE > 2
+        WHOLE_CASE(2);
 #endif
-    default: run_tile(t, begin, end, LINEAR_FEW, 2, dtype); break;
+#if LINEAR_WHOLE > 3
+        WHOLE_CASE(3);
+        WHOLE_CASE(4);
+        WHOLE_CASE(5);
+#endif
+    default:
+        run_tile(t, begin, end, (tile_kind){LINEAR_WHOLE, 2, SONDE_PANEL, dtype, false});
+        break;
     }
 }
 
-/* One group of outputs of up to LINEAR_ROWS rows. */
+/* LINEAR_STEP outputs of up to LINEAR_ROWS rows. */
 SONDE_INLINE void run_many(const tile *t, int64_t begin, int64_t end, int64_t rows,
-                           const sonde_dtype dtype)
+                           const int stride, const sonde_dtype dtype)
 {
-#if LINEAR_WIDE > 1
-    run_few(t, begin, end, rows, dtype);
-#else
     switch (rows) {
-        ROWS_CASE(1, 1);
-        ROWS_CASE(2, 1);
-        ROWS_CASE(3, 1);
-        ROWS_CASE(4, 1);
-        ROWS_CASE(5, 1);
-    default: run_tile(t, begin, end, LINEAR_ROWS, 1, dtype); break;
-    }
+        ROWS_CASE(1);
+        ROWS_CASE(2);
+        ROWS_CASE(3);
+        ROWS_CASE(4);
+        ROWS_CASE(5);
+#if LINEAR_ROWS > 6
+        ROWS_CASE(6);
+        ROWS_CASE(7);
+        ROWS_CASE(8);
+        ROWS_CASE(9);
+        ROWS_CASE(10);
+        ROWS_CASE(11);
 #endif
+    default:
+        run_tile(t, begin, end, (tile_kind){LINEAR_ROWS, LINEAR_WIDE, stride, dtype, true});
+        break;
+    }
 }
 
 static bool is_full(const sonde_linear_unit *u)
@@ -120,72 +147,94 @@ SONDE_INLINE float *totals_of(const sonde_linear_args *args, const sonde_linear_
            u->panel * SONDE_PANEL;
 }
 
+/* Rows [first, first + rows) of a unit, from output `column` of its panel. */
 static void set_rows(tile *t, const sonde_linear_args *args, const sonde_linear_unit *u,
-                     int64_t first, int64_t rows, float *scratch)
+                     int64_t first, int64_t rows, int64_t column, float *scratch)
 {
     for (int64_t r = 0; r < rows; r++) {
         int64_t m = u->first_row + first + r, from = args->x_rows ? args->x_rows[m] : m;
         t->x[r] = (const float *)args->x + from * args->x_stride;
-        t->totals[r] = totals_of(args, u, first + r, scratch);
+        t->totals[r] = totals_of(args, u, first + r, scratch) + column;
     }
 }
 
-/* A block of k of one panel, [cols][32] elements from `begin`. */
+/* A block of k of one panel: [end - begin][32] elements. */
 typedef struct slice {
     const sonde_linear_unit *unit;
     int64_t begin, end;
 } slice;
 
-static const char *slice_start(const slice *s, int64_t k)
+static const char *slice_start(const slice *s)
 {
     const sonde_packed *w = s->unit->part->weight;
-    int64_t at = (s->unit->panel * w->cols + k) * SONDE_PANEL;
+    int64_t at = (s->unit->panel * w->cols + s->begin) * SONDE_PANEL;
     return (const char *)w->data + sonde_dtype_bytes(w->dtype, at);
 }
 
-/* The slice that comes next, fetched in pieces while this one is worked on. */
-typedef struct ahead {
-    const char *at, *end;
-    int64_t piece;
-} ahead;
-
-static ahead ahead_of(const slice *next, int64_t calls)
+/* Spreads the fetching of a slice over the steps of k of so many tiles. */
+static void set_fetch(tile *t, const slice *next, int64_t steps)
 {
     const sonde_packed *w = next->unit->part->weight;
-    if (w->mapped || sonde_quant_packed(w)) return (ahead){NULL, NULL, 0};
-    const char *at = slice_start(next, next->begin), *end = slice_start(next, next->end);
-    return (ahead){at, end, (end - at) / calls + 64};
+    t->fetch = (const char *)next->unit; /* nothing to fetch: what is near */
+    t->fetch_step = 0;
+    if (w->mapped || sonde_quant_packed(w)) return;
+    int64_t elements = (next->end - next->begin) * SONDE_PANEL;
+    t->fetch = slice_start(next);
+    t->fetch_step = ((int64_t)sonde_dtype_bytes(w->dtype, elements) + steps - 1) / steps;
 }
 
-static void look_ahead(ahead *a)
-{
-    for (int64_t i = 0; i < a->piece && a->at < a->end; i += 64, a->at += 64) SONDE_PREFETCH(a->at);
-}
-
-/* `wide` is the slice as fp32, or NULL: it lies packed. */
-SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const slice *next,
-                        float *scratch, const float *wide, const sonde_dtype dtype)
-{
-    const sonde_linear_unit *u = s->unit;
-    bool few = u->n_rows <= LINEAR_FEW;
-    int64_t most = few ? LINEAR_FEW : LINEAR_ROWS, tiles = (u->n_rows + most - 1) / most;
-    int64_t step = few ? SONDE_PANEL : 16 * LINEAR_WIDE;
-    tile t = {.panel = wide ? wide : (const void *)slice_start(s, 0), .first = wide ? s->begin : 0};
-    ahead a = ahead_of(next, SONDE_PANEL / step * tiles);
-    for (t.column = 0; t.column < SONDE_PANEL; t.column += step)
-        for (int64_t i = 0; i < tiles; i++) {
-            int64_t first = u->n_rows * i / tiles, rows = u->n_rows * (i + 1) / tiles - first;
-            set_rows(&t, args, u, first, rows, scratch);
-            if (!few) look_ahead(&a);
-            if (few) run_few(&t, s->begin, s->end, rows, dtype);
-            else run_many(&t, s->begin, s->end, rows, dtype);
-        }
-}
-
-/* What a thread works with: the slice of a mapped matrix, the totals. */
+/* What a thread works with: outputs laid together, the slice of a mapped matrix, the totals. */
 typedef struct workspace {
-    float *slice, *totals;
+    float *together, *slice, *totals;
 } workspace;
+
+/* LINEAR_STEP outputs of a slice of n steps of k, as fp32 [n][LINEAR_STEP]. */
+SONDE_INLINE void lay_together(const void *panel, int64_t at, int64_t n, float *to,
+                               const sonde_dtype dtype)
+{
+    for (int64_t k = 0; k < n; k++, at += SONDE_PANEL)
+        for (int j = 0; j < LINEAR_WIDE; j++, to += 16)
+            v_store(to, load_weight(panel, at + 16 * j, dtype));
+}
+
+/* All rows of the unit by LINEAR_STEP outputs, tiles of equal heights. */
+SONDE_INLINE void run_tiles(const sonde_linear_args *args, const slice *s, tile *t, int64_t tiles,
+                            int64_t column, float *totals, const int stride,
+                            const sonde_dtype dtype)
+{
+    int64_t all = s->unit->n_rows;
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t first = all * i / tiles, rows = all * (i + 1) / tiles - first;
+        set_rows(t, args, s->unit, first, rows, column, totals);
+        run_many(t, s->begin, s->end, rows, stride, dtype);
+        t->fetch += t->fetch_step * (s->end - s->begin);
+    }
+}
+
+/* `panel` is the slice: elements of `dtype`, packed or decoded. */
+SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const slice *next,
+                        const workspace *work, const void *panel, const sonde_dtype dtype)
+{
+    int64_t n = s->end - s->begin, rows = s->unit->n_rows;
+    int64_t tiles = (rows + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    tile t = {.panel = panel};
+    if (rows <= LINEAR_WHOLE) {
+        set_rows(&t, args, s->unit, 0, rows, 0, work->totals);
+        run_whole(&t, s->begin, s->end, rows, dtype);
+        return;
+    }
+    set_fetch(&t, next, SONDE_PANEL / LINEAR_STEP * tiles * n);
+    for (int64_t column = 0; column < SONDE_PANEL; column += LINEAR_STEP) {
+        if (tiles >= LINEAR_COPY(dtype)) {
+            lay_together(panel, column, n, work->together, dtype);
+            t.panel = work->together;
+            run_tiles(args, s, &t, tiles, column, work->totals, LINEAR_STEP, SONDE_DTYPE_F32);
+        } else {
+            t.panel = (const char *)panel + (size_t)column * (dtype == SONDE_DTYPE_F32 ? 4 : 2);
+            run_tiles(args, s, &t, tiles, column, work->totals, SONDE_PANEL, dtype);
+        }
+    }
+}
 
 /* Quantised panels: few rows straight from them, more share a slice as fp32. */
 static void sweep_quant(const sonde_linear_args *args, const slice *s, const slice *next,
@@ -195,7 +244,7 @@ static void sweep_quant(const sonde_linear_args *args, const slice *s, const sli
     const sonde_packed *w = u->part->weight;
     if (u->n_rows > SONDE_QUANT_FEW) {
         LINEAR_QUANT_SLICE(w, u->panel, s->begin, s->end, work->slice);
-        sweep(args, s, next, work->totals, work->slice, SONDE_DTYPE_F32);
+        sweep(args, s, next, work, work->slice, SONDE_DTYPE_F32);
         return;
     }
     sonde_quant_few few = {.w = w, .panel = u->panel, .begin = s->begin, .end = s->end,
@@ -212,18 +261,17 @@ static void sweep_any(const sonde_linear_args *args, const slice *s, const slice
                       const workspace *work)
 {
     const sonde_packed *w = s->unit->part->weight;
-    float *totals = work->totals;
     if (w->mapped) {
         sonde_panel_slice(&w->source, s->unit->panel, s->begin, s->end, work->slice);
-        sweep(args, s, next, totals, work->slice, SONDE_DTYPE_F32);
+        sweep(args, s, next, work, work->slice, SONDE_DTYPE_F32);
     } else if (sonde_quant_form_of(w->dtype)) {
         sweep_quant(args, s, next, work);
     } else if (w->dtype == SONDE_DTYPE_F32) {
-        sweep(args, s, next, totals, NULL, SONDE_DTYPE_F32);
+        sweep(args, s, next, work, slice_start(s), SONDE_DTYPE_F32);
     } else if (w->dtype == SONDE_DTYPE_BF16) {
-        sweep(args, s, next, totals, NULL, SONDE_DTYPE_BF16);
+        sweep(args, s, next, work, slice_start(s), SONDE_DTYPE_BF16);
     } else {
-        sweep(args, s, next, totals, NULL, SONDE_DTYPE_F16);
+        sweep(args, s, next, work, slice_start(s), SONDE_DTYPE_F16);
     }
 }
 
@@ -256,20 +304,43 @@ static void finish(const sonde_linear_args *args, const sonde_linear_unit *u, fl
                    totals_of(args, u, r, scratch));
 }
 
+static slice slice_of(const sonde_linear_unit *u, int64_t block)
+{
+    int64_t cols = u->part->weight->cols;
+    return (slice){.unit = u,
+                   .begin = sonde_linear_block_begin(cols, block),
+                   .end = sonde_linear_block_begin(cols, block + 1)};
+}
+
+/* Units [begin, end) share their rows, which are few: panels outside, k inside. */
+static void run_panels(const sonde_linear_args *args, int64_t begin, int64_t end,
+                       const workspace *work)
+{
+    int64_t blocks = sonde_linear_blocks(args->parts[0].weight->cols);
+    sonde_linear_unit u = sonde_linear_unit_at(args, begin), v;
+    for (int64_t unit = begin; unit < end; unit++, u = v) {
+        v = unit + 1 < end ? sonde_linear_unit_at(args, unit + 1) : u;
+        for (int64_t block = 0; block < blocks; block++) {
+            slice s = slice_of(&u, block);
+            slice next = block + 1 < blocks ? slice_of(&u, block + 1) : slice_of(&v, 0);
+            sweep_any(args, &s, &next, work);
+        }
+        finish(args, &u, work->totals);
+    }
+}
+
 /* Units [begin, end) share their rows: k outside, panels inside. */
 static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end,
                       const workspace *work)
 {
-    int64_t cols = args->parts[0].weight->cols, blocks = sonde_linear_blocks(cols);
+    int64_t blocks = sonde_linear_blocks(args->parts[0].weight->cols);
     for (int64_t block = 0; block < blocks; block++) {
-        int64_t from = sonde_linear_block_begin(cols, block);
-        int64_t to = sonde_linear_block_begin(cols, block + 1);
         sonde_linear_unit u = sonde_linear_unit_at(args, begin), v;
         for (int64_t unit = begin; unit < end; unit++, u = v) {
             bool last = unit + 1 == end;
             v = last ? sonde_linear_unit_at(args, begin) : sonde_linear_unit_at(args, unit + 1);
-            slice s = {&u, from, to}, next = {&v, from, to};
-            if (last) next = (slice){&v, to, sonde_linear_block_begin(cols, SONDE_MIN(block + 2, blocks))};
+            slice s = slice_of(&u, block);
+            slice next = slice_of(&v, last ? SONDE_MIN(block + 1, blocks - 1) : block);
             sweep_any(args, &s, &next, work);
             if (block + 1 == blocks) finish(args, &u, work->totals);
         }
@@ -284,14 +355,16 @@ void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void
 {
     int64_t panels = sonde_linear_panels(args);
     bool mapped = sonde_linear_mapped(args);
-    float *floats = scratch;
-    workspace work = {floats, sonde_linear_sliced(args) ? floats + SONDE_SLICE_FLOATS : floats};
+    workspace work = {.together = scratch};
+    work.slice = work.together + SONDE_TOGETHER_FLOATS;
+    work.totals = work.slice + (sonde_linear_sliced(args) ? SONDE_SLICE_FLOATS : 0);
     while (begin < end) {
-        sonde_linear_unit u = sonde_linear_unit_at(args, begin);
-        int64_t group = u.n_rows <= LINEAR_FEW ? begin + 1 : (begin / panels + 1) * panels;
-        if (mapped) group = SONDE_MIN(group, begin + LINEAR_MAPPED_PANELS);
-        int64_t last = SONDE_MIN(end, group);
-        run_group(args, begin, last, &work);
+        bool few = sonde_linear_unit_at(args, begin).n_rows <= LINEAR_FEW;
+        int64_t last = (begin / panels + 1) * panels;
+        if (mapped && !few) last = SONDE_MIN(last, begin + LINEAR_MAPPED_PANELS);
+        last = SONDE_MIN(end, last);
+        if (few) run_panels(args, begin, last, &work);
+        else run_group(args, begin, last, &work);
         begin = last;
     }
 }

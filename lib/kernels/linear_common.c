@@ -171,8 +171,9 @@ bool sonde_linear_sliced(const sonde_linear_args *args)
 size_t sonde_linear_scratch(const sonde_linear_args *args)
 {
     int64_t rows = SONDE_MIN(args->m, SONDE_LINEAR_ROW_BLOCK);
-    int64_t totals = SONDE_MAX(args->n_parts * rows * SONDE_PANEL, args->parts[0].weight->cols);
-    return (size_t)(totals + (sonde_linear_sliced(args) ? SONDE_SLICE_FLOATS : 0)) * sizeof(float);
+    int64_t floats = SONDE_TOGETHER_FLOATS + args->n_parts * rows * SONDE_PANEL;
+    if (sonde_linear_sliced(args)) floats += SONDE_SLICE_FLOATS;
+    return (size_t)SONDE_MAX(floats, args->parts[0].weight->cols) * sizeof(float);
 }
 
 /* Row blocks outermost, so that neighbouring units share their rows of x; blocks are equal. */

@@ -57,10 +57,8 @@ static void run_units(void *context, int64_t begin, int64_t end, int thread)
 
 void sonde_run_call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t units)
 {
-    int64_t threads = sonde_pool_threads(run->pool);
-    int64_t grain = SONDE_MAX(1, units / (threads * 8));
     kernel_call c = {run, kind, args};
-    sonde_pool_for(run->pool, units, grain, run_units, &c);
+    sonde_pool_for(run->pool, units, sonde_pool_grain(run->pool, units), run_units, &c);
     run->stats.kernel_calls++;
 }
 

@@ -107,9 +107,15 @@ uint64_t bench_stream(const void *data, size_t bytes)
     return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
 }
 
-int64_t bench_option(int argc, char **argv, const char *name, int64_t fallback)
+const char *bench_text(int argc, char **argv, const char *name)
 {
     for (int i = 1; i + 1 < argc; i++)
-        if (strcmp(argv[i], name) == 0) return strtoll(argv[i + 1], NULL, 10);
-    return fallback;
+        if (strcmp(argv[i], name) == 0) return argv[i + 1];
+    return NULL;
+}
+
+int64_t bench_option(int argc, char **argv, const char *name, int64_t fallback)
+{
+    const char *text = bench_text(argc, argv, name);
+    return text ? strtoll(text, NULL, 10) : fallback;
 }

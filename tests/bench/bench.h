@@ -42,5 +42,7 @@ uint64_t bench_stream(const void *data, size_t bytes);
 
 /* Value of "--name N" or the fallback. */
 int64_t bench_option(int argc, char **argv, const char *name, int64_t fallback);
+/* What stands behind the option, or NULL. */
+const char *bench_text(int argc, char **argv, const char *name);
 
 #endif
