@@ -46,8 +46,8 @@ sonde_status sonde_pipeline_open(const sonde_pipeline_spec *spec, sonde_pipeline
 
 static void free_worker(sonde_pipe_worker *w)
 {
-    void *blocks[] = {w->offset, w->length, w->first_key, w->position, w->token, w->phase,
-                      w->segment, w->gathered, w->encoded, w->emitted};
+    void *blocks[] = {w->offset, w->length,  w->first_key, w->position, w->token,
+                      w->phase,  w->segment, w->gathered,  w->emitted};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
 }
 

@@ -135,8 +135,6 @@ typedef struct sonde_pipe_worker {
     size_t rows_capacity;
     float *gathered;
     size_t gathered_capacity;
-    uint8_t *encoded;
-    size_t encoded_capacity;
     uint8_t *emitted; /* [n_outputs] */
 } sonde_pipe_worker;
 

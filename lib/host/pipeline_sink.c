@@ -1,4 +1,7 @@
-/* pipeline_sink.c - what probes emit: checked, converted once to the stored type, put or held. */
+/*
+ * pipeline_sink.c - what probes emit: checked, then converted to the stored type on its way into the
+ * store, or into memory of its own where the rows have no numbers yet.
+ */
 #include "pipeline_internal.h"
 
 #include <stdlib.h>
@@ -30,6 +33,78 @@ void sonde_held_free(sonde_held *held)
     sonde_free(held);
 }
 
+/* ---- rows on their way ------------------------------------------------------------------------------- */
+
+/* What a probe emitted in one call: where the elements of its rows are. */
+typedef struct emission {
+    const sonde_pipe_output *output;
+    const sonde_probe_view *view;
+    const void *data;      /* of the declared element type */
+    const int64_t *offset; /* [n_rows] elements; NULL: packed */
+    bool packed;           /* one row behind the other from offset[0] on */
+} emission;
+
+static int64_t row_elements(const emission *m, int64_t row)
+{
+    return m->output->ragged_class >= 0 ? m->view->length[row] : m->output->width;
+}
+
+static int64_t all_elements(const emission *m)
+{
+    if (m->output->ragged_class < 0) return m->view->n_rows * m->output->width;
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->view->n_rows; i++) n += row_elements(m, i);
+    return n;
+}
+
+static bool is_packed(const emission *m)
+{
+    for (int64_t i = 0; m->offset && i + 1 < m->view->n_rows; i++)
+        if (m->offset[i + 1] - m->offset[i] != row_elements(m, i)) return false;
+    return true;
+}
+
+/* Elements [at, at + n) of the emission's data to element `to` of the place. Where the place holds
+ * planes, a piece at a time, which stays in the nearest cache between the two steps. */
+static void convert(const emission *m, int64_t at, int64_t n, const sonde_store_place *place,
+                    int64_t to)
+{
+    uint8_t piece[4096];
+    sonde_dtype stored = m->output->stored;
+    size_t bytes = place->element_bytes;
+    int64_t most = (int64_t)(sizeof piece / bytes);
+    if (m->output->declared->element != SONDE_ELEMENT_F32 || stored == SONDE_DTYPE_F32) {
+        sonde_store_place_copy(place, (size_t)to, (size_t)n,
+                               (const uint8_t *)m->data + (size_t)at * bytes);
+    } else if (place->plane_stride == 0) {
+        sonde_encode_f32(stored, (const float *)m->data + at, place->data + (size_t)to * bytes, n);
+    } else {
+        for (int64_t done = 0; done < n; done += most) {
+            int64_t part = SONDE_MIN(most, n - done);
+            sonde_encode_f32(stored, (const float *)m->data + at + done, piece, part);
+            sonde_store_place_copy(place, (size_t)(to + done), (size_t)part, piece);
+        }
+    }
+}
+
+/* A sonde_store_fill. Rows of the store are rows of the view or, of ragged ones, elements. */
+static void fill_emitted(void *context, int64_t row, int64_t n_rows, const sonde_store_place *place)
+{
+    const emission *m = context;
+    int64_t unit = (int64_t)(place->row_bytes / place->element_bytes);
+    int64_t begin = row * unit, end = begin + n_rows * unit, at = 0;
+    if (m->packed) {
+        convert(m, (m->offset ? m->offset[0] : 0) + begin, end - begin, place, 0);
+        return;
+    }
+    for (int64_t r = 0; r < m->view->n_rows && at < end; r++) {
+        int64_t n = row_elements(m, r);
+        int64_t from = SONDE_MAX(at, begin), to = SONDE_MIN(at + n, end);
+        if (from < to) convert(m, m->offset[r] + from - at, to - from, place, from - begin);
+        at += n;
+    }
+}
+
 /* ---- into the store ---------------------------------------------------------------------------------- */
 
 static sonde_status put_rowmap(sonde_pipeline *p, const sonde_flow *flow,
@@ -50,7 +125,7 @@ static sonde_status put_rowmap(sonde_pipeline *p, const sonde_flow *flow,
 
 static sonde_status put_ragged(sonde_pipeline *p, const sonde_flow *flow,
                                const sonde_pipe_output *o, uint64_t first, const int64_t *positions,
-                               int64_t n, const void *data, sonde_error *err)
+                               int64_t n, sonde_store_fill *fill, void *context, sonde_error *err)
 {
     const sonde_ragged_class *c = &p->classes[o->ragged_class];
     const uint64_t *visible = flow->visible[o->ragged_class];
@@ -66,8 +141,8 @@ static sonde_status put_ragged(sonde_pipeline *p, const sonde_flow *flow,
         keys[i] = (uint32_t)sonde_point_first_key(c->point, at);
     }
     if (status == SONDE_OK)
-        status = sonde_schema_put_ragged(p->spec.schema, o->dataset, (int64_t)first, n, offsets,
-                                         keys, data, err);
+        status = sonde_schema_put_ragged_from(p->spec.schema, o->dataset, (int64_t)first, n,
+                                              offsets, keys, fill, context, err);
     sonde_free(offsets);
     sonde_free(keys);
     return status;
@@ -75,23 +150,26 @@ static sonde_status put_ragged(sonde_pipeline *p, const sonde_flow *flow,
 
 /* Rows of ranks [rank, rank + n) of a placed flow. */
 static sonde_status put_rows(sonde_pipeline *p, const sonde_flow *flow, const sonde_pipe_output *o,
-                             int64_t rank, const int64_t *positions, int64_t n, const void *data,
-                             sonde_error *err)
+                             int64_t rank, const int64_t *positions, int64_t n,
+                             sonde_store_fill *fill, void *context, sonde_error *err)
 {
-    uint64_t first = flow->lines[o->slot].base + (uint64_t)rank;
-    SONDE_TRY(put_rowmap(p, flow, o, first, positions, n, err));
-    if (o->ragged_class >= 0) return put_ragged(p, flow, o, first, positions, n, data, err);
+    int64_t first = (int64_t)flow->lines[o->slot].base + rank;
+    SONDE_TRY(put_rowmap(p, flow, o, (uint64_t)first, positions, n, err));
+    if (o->ragged_class >= 0)
+        return put_ragged(p, flow, o, (uint64_t)first, positions, n, fill, context, err);
     if (o->declared->kind == SONDE_OUTPUT_POINT)
-        return sonde_schema_put(p->spec.schema, o->dataset, (int64_t)first, n, data, err);
-    return sonde_store_put(p->spec.store, o->dataset, (int64_t)first, n, data, err);
+        return sonde_schema_put_from(p->spec.schema, o->dataset, first, n, fill, context, err);
+    return sonde_store_put_from(p->spec.store, o->dataset, first, n, fill, context, err);
 }
 
 sonde_status sonde_pipeline_put_held(sonde_pipeline *p, sonde_flow *flow, const sonde_held *held,
                                      sonde_error *err)
 {
     const sonde_pipe_output *o = held->output;
+    const void *rows = held->data;
     if (o->declared->kind != SONDE_OUTPUT_SPARSE)
-        return put_rows(p, flow, o, held->first, held->positions, held->n_rows, held->data, err);
+        return put_rows(p, flow, o, held->first, held->positions, held->n_rows,
+                        sonde_store_fill_packed, &rows, err);
     size_t n = (size_t)held->n_rows;
     int64_t at = (int64_t)p->sparse_rows[o - p->outputs];
     uint64_t *sequence = sonde_alloc(n, sizeof *sequence);
@@ -116,8 +194,9 @@ sonde_status sonde_pipeline_put_held(sonde_pipeline *p, sonde_flow *flow, const 
 
 /* ---- holding -------------------------------------------------------------------------------------------- */
 
+/* `bytes` of memory for the rows, not filled. */
 static sonde_held *make_held(const sonde_pipe_output *o, int64_t first, const int64_t *positions,
-                             int64_t n, const void *data, size_t bytes)
+                             int64_t n, size_t bytes)
 {
     sonde_held *held = sonde_alloc(1, sizeof *held);
     if (!held) return NULL;
@@ -129,28 +208,40 @@ static sonde_held *make_held(const sonde_pipe_output *o, int64_t first, const in
         return NULL;
     }
     memcpy(held->positions, positions, (size_t)n * sizeof *positions);
-    memcpy(held->data, data, bytes);
+    return held;
+}
+
+static sonde_held *hold_emitted(emission *m, int64_t rank, size_t bytes)
+{
+    const sonde_pipe_output *o = m->output;
+    sonde_held *held = make_held(o, rank, m->view->position, m->view->n_rows, bytes);
+    if (!held) return NULL;
+    size_t element = sonde_dtype_bytes(o->stored, 1);
+    sonde_store_place place = {.data = held->data, .element_bytes = element, .row_bytes = element};
+    fill_emitted(m, 0, (int64_t)(bytes / element), &place);
     return held;
 }
 
 /* Direct when the flow is placed and its rows have numbers, else kept until then. */
-static sonde_status put_or_hold(sonde_emitting *e, const sonde_pipe_output *o, int64_t rank,
-                                const void *data, size_t bytes, sonde_error *err)
+static sonde_status put_or_hold(sonde_emitting *e, emission *m, size_t bytes, sonde_error *err)
 {
     sonde_flow *flow = e->flow;
-    const sonde_probe_view *view = e->view;
+    const sonde_probe_view *view = m->view;
+    int64_t rank = flow->lines[m->output->slot].rank[view->position[0]];
     pthread_mutex_lock(&flow->lock);
     bool numbered = flow->placed && !flow->undecided;
     sonde_held *held = NULL;
     if (!numbered) {
-        held = make_held(o, rank, view->position, view->n_rows, data, bytes);
+        held = hold_emitted(m, rank, bytes);
         if (held) {
             *flow->held_end = held;
             flow->held_end = &held->next;
         }
     }
     pthread_mutex_unlock(&flow->lock);
-    if (numbered) return put_rows(e->pipeline, flow, o, rank, view->position, view->n_rows, data, err);
+    if (numbered)
+        return put_rows(e->pipeline, flow, m->output, rank, view->position, view->n_rows,
+                        fill_emitted, m, err);
     return held ? SONDE_OK : sonde_no_memory(err, "rows that wait for earlier sequences", bytes);
 }
 
@@ -191,64 +282,6 @@ static int32_t check_emit(sonde_emitting *e, uint32_t output, int64_t n_rows, co
     return 0;
 }
 
-static int64_t row_elements(const sonde_emitting *e, const sonde_pipe_output *o, int64_t row)
-{
-    return o->ragged_class >= 0 ? e->view->length[row] : o->width;
-}
-
-/* True when the rows lie one behind the other. */
-static bool is_packed(const sonde_emitting *e, const sonde_pipe_output *o, const int64_t *offset)
-{
-    if (!offset) return true;
-    for (int64_t i = 0; i + 1 < e->view->n_rows; i++)
-        if (offset[i + 1] - offset[i] != row_elements(e, o, i)) return false;
-    return true;
-}
-
-static void encode(const sonde_pipe_output *o, const void *data, int64_t at, int64_t n, uint8_t *dst)
-{
-    if (o->declared->element == SONDE_ELEMENT_F32) {
-        sonde_encode_f32(o->stored, (const float *)data + at, dst, n);
-        return;
-    }
-    size_t element = sonde_dtype_bytes(o->stored, 1);
-    memcpy(dst, (const uint8_t *)data + (size_t)at * element, (size_t)n * element);
-}
-
-static int64_t encode_rows(sonde_emitting *e, const sonde_pipe_output *o, const void *data,
-                           const int64_t *offset)
-{
-    int64_t elements = 0;
-    size_t element = sonde_dtype_bytes(o->stored, 1);
-    for (int64_t i = 0; i < e->view->n_rows; i++) elements += row_elements(e, o, i);
-    if (is_packed(e, o, offset)) {
-        encode(o, data, offset ? offset[0] : 0, elements, e->worker->encoded);
-        return elements;
-    }
-    int64_t done = 0;
-    for (int64_t i = 0; i < e->view->n_rows; i++) {
-        int64_t n = row_elements(e, o, i);
-        encode(o, data, offset[i], n, e->worker->encoded + (size_t)done * element);
-        done += n;
-    }
-    return elements;
-}
-
-static sonde_status need_encoded(sonde_emitting *e, const sonde_pipe_output *o, sonde_error *err)
-{
-    sonde_pipe_worker *w = e->worker;
-    size_t elements = 0;
-    for (int64_t i = 0; i < e->view->n_rows; i++) elements += (size_t)row_elements(e, o, i);
-    size_t bytes = elements * sonde_dtype_bytes(o->stored, 1);
-    if (bytes <= w->encoded_capacity) return SONDE_OK;
-    sonde_free(w->encoded);
-    w->encoded_capacity = 0;
-    w->encoded = sonde_alloc_raw(bytes, 1);
-    if (!w->encoded) return sonde_no_memory(err, "emitted rows", bytes);
-    w->encoded_capacity = bytes;
-    return SONDE_OK;
-}
-
 static int32_t emit(void *self, uint32_t output, int64_t n_rows, const void *data,
                     const int64_t *offset, sonde_probe_error *pe)
 {
@@ -257,12 +290,11 @@ static int32_t emit(void *self, uint32_t output, int64_t n_rows, const void *dat
     if (!o || check_emit(e, output, n_rows, data, pe) != 0) return 1;
     e->emitted[output] = 1;
     if (!e->pipeline->spec.schema || o->twin) return 0;
+    emission m = {.output = o, .view = e->view, .data = data, .offset = offset};
+    m.packed = is_packed(&m);
     sonde_error error = {0};
-    sonde_status status = need_encoded(e, o, &error);
-    if (status != SONDE_OK) return store_failed(e, status, &error, pe);
-    size_t bytes = (size_t)encode_rows(e, o, data, offset) * sonde_dtype_bytes(o->stored, 1);
-    int64_t rank = e->flow->lines[o->slot].rank[e->view->position[0]];
-    status = put_or_hold(e, o, rank, e->worker->encoded, bytes, &error);
+    size_t bytes = (size_t)all_elements(&m) * sonde_dtype_bytes(o->stored, 1);
+    sonde_status status = put_or_hold(e, &m, bytes, &error);
     if (status != SONDE_OK) return store_failed(e, status, &error, pe);
     atomic_fetch_add(&e->pipeline->raw_bytes, bytes);
     return 0;
@@ -285,10 +317,11 @@ static int32_t emit_sparse(void *self, uint32_t output, int64_t n_rows, const in
                        (long long)position[i], (long long)e->flow->n_tokens);
     if (n_rows == 0 || !e->pipeline->spec.schema) return 0;
     size_t bytes = (size_t)n_rows * o->row_bytes;
-    sonde_held *held = make_held(o, 0, position, n_rows, data, bytes);
+    sonde_held *held = make_held(o, 0, position, n_rows, bytes);
     sonde_error error = {0};
     if (!held)
         return store_failed(e, sonde_no_memory(&error, "rows of a probe", bytes), &error, pe);
+    memcpy(held->data, data, bytes);
     *e->flow->sparse_end = held;
     e->flow->sparse_end = &held->next;
     atomic_fetch_add(&e->pipeline->raw_bytes, bytes);

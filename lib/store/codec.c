@@ -19,44 +19,41 @@ size_t sonde_codec_bound(sonde_codec codec, size_t bytes)
     return codec == SONDE_CODEC_RAW ? bytes : bytes + bytes / 4 + 65536;
 }
 
-/* The first `n` elements into planes of `stride` bytes. */
-static void shuffle_planes(const uint8_t *data, size_t n, size_t element_bytes, size_t stride,
-                           uint8_t *out)
+void sonde_shuffle(const uint8_t *data, size_t n, size_t element_bytes, size_t stride,
+                   uint8_t *planes)
 {
-    if (element_bytes == 2) {
+    if (element_bytes == 1) {
+        memcpy(planes, data, n);
+    } else if (element_bytes == 2) {
+        uint8_t *restrict low = planes, *restrict high = planes + stride;
         for (size_t i = 0; i < n; i++) {
-            out[i] = data[2 * i];
-            out[stride + i] = data[2 * i + 1];
+            low[i] = data[2 * i];
+            high[i] = data[2 * i + 1];
         }
     } else if (element_bytes == 4) {
         for (size_t i = 0; i < n; i++)
-            for (size_t b = 0; b < 4; b++) out[b * stride + i] = data[4 * i + b];
+            for (size_t b = 0; b < 4; b++) planes[b * stride + i] = data[4 * i + b];
     } else {
         for (size_t b = 0; b < element_bytes; b++)
-            for (size_t i = 0; i < n; i++) out[b * stride + i] = data[i * element_bytes + b];
+            for (size_t i = 0; i < n; i++) planes[b * stride + i] = data[i * element_bytes + b];
     }
 }
 
-void sonde_shuffle(const uint8_t *data, size_t bytes, size_t element_bytes, uint8_t *out)
+void sonde_unshuffle(const uint8_t *planes, size_t n, size_t element_bytes, size_t stride,
+                     uint8_t *data)
 {
-    size_t n = bytes / element_bytes;
-    shuffle_planes(data, n, element_bytes, n, out);
-    memcpy(out + n * element_bytes, data + n * element_bytes, bytes - n * element_bytes);
-}
-
-void sonde_unshuffle(const uint8_t *data, size_t bytes, size_t element_bytes, uint8_t *out)
-{
-    size_t n = bytes / element_bytes;
-    if (element_bytes == 2) {
+    if (element_bytes == 1) {
+        memcpy(data, planes, n);
+    } else if (element_bytes == 2) {
         for (size_t i = 0; i < n; i++) {
-            out[2 * i] = data[i];
-            out[2 * i + 1] = data[n + i];
+            data[2 * i] = planes[i];
+            data[2 * i + 1] = planes[stride + i];
         }
     } else {
-        for (size_t b = 0; b < element_bytes; b++)
-            for (size_t i = 0; i < n; i++) out[i * element_bytes + b] = data[b * n + i];
+        for (size_t i = 0; i < n; i++)
+            for (size_t b = 0; b < element_bytes; b++)
+                data[i * element_bytes + b] = planes[b * stride + i];
     }
-    memcpy(out + n * element_bytes, data + n * element_bytes, bytes - n * element_bytes);
 }
 
 /* ---- bits ------------------------------------------------------------------------------------ */
@@ -360,19 +357,18 @@ static uint32_t adler_zeros(uint32_t sum, size_t n)
     return b << 16 | a;
 }
 
-size_t sonde_deflate_encode(const uint8_t *data, size_t bytes, size_t filled, size_t element_bytes,
-                            uint8_t *scratch, uint8_t *out)
+size_t sonde_deflate_encode(const uint8_t *planes, size_t bytes, size_t filled,
+                            size_t element_bytes, uint8_t *out)
 {
     size_t n = bytes / element_bytes, n_filled = filled / element_bytes;
     if (n == 0 || n * element_bytes != bytes || n_filled * element_bytes != filled) return 0;
-    shuffle_planes(data, n_filled, element_bytes, n, scratch);
     bit_writer w = {.out = out};
     uint32_t sum = 1;
     *w.out++ = 0x78;
     *w.out++ = 0x01;
     for (size_t plane = 0; plane < element_bytes; plane++) {
-        put_plane(&w, scratch + plane * n, n_filled, n, plane + 1 == element_bytes);
-        sum = libdeflate_adler32(sum, scratch + plane * n, n_filled);
+        put_plane(&w, planes + plane * n, n_filled, n, plane + 1 == element_bytes);
+        sum = libdeflate_adler32(sum, planes + plane * n, n_filled);
         sum = adler_zeros(sum, n - n_filled);
     }
     align_byte(&w);

@@ -8,15 +8,17 @@
 
 /* Bytes that an encoded chunk may take at most. */
 size_t sonde_codec_bound(sonde_codec codec, size_t bytes);
-/* Planar deflate of `bytes` of elements of `element_bytes`: byte-shuffled planes as one RFC 1950
- * stream (planes of high entropy stored, constant ones as a run, others literal-only dynamic
- * Huffman). Only the first `filled` bytes of `data` are read: the rest counts as zeros. `scratch`
- * holds `bytes`, `out` sonde_codec_bound. Returns the length; 0 when it would be 98 % or more of
- * `bytes` (store the chunk raw). */
-size_t sonde_deflate_encode(const uint8_t *data, size_t bytes, size_t filled, size_t element_bytes,
-                            uint8_t *scratch, uint8_t *out);
-/* Byte-shuffle as HDF5's filter 2 does it (a tail that is no whole element is copied). */
-void sonde_shuffle(const uint8_t *data, size_t bytes, size_t element_bytes, uint8_t *out);
-void sonde_unshuffle(const uint8_t *data, size_t bytes, size_t element_bytes, uint8_t *out);
+/* Planar deflate of `bytes` of elements of `element_bytes` that lie as planes (byte b of element i at
+ * b * bytes / element_bytes + i) as one RFC 1950 stream: planes of high entropy stored, constant ones
+ * as a run, others literal-only dynamic Huffman. Only what is of the first `filled` bytes of elements
+ * is read: the rest counts as zeros. `out` holds sonde_codec_bound. Returns the length; 0 when it
+ * would be 98 % or more of `bytes` (store the chunk raw). */
+size_t sonde_deflate_encode(const uint8_t *planes, size_t bytes, size_t filled,
+                            size_t element_bytes, uint8_t *out);
+/* Byte-shuffle as HDF5's filter 2 does it, of `n` whole elements, into planes `stride` apart, and back. */
+void sonde_shuffle(const uint8_t *data, size_t n, size_t element_bytes, size_t stride,
+                   uint8_t *planes);
+void sonde_unshuffle(const uint8_t *planes, size_t n, size_t element_bytes, size_t stride,
+                     uint8_t *data);
 
 #endif

@@ -84,8 +84,10 @@ static sonde_status decode_chunk(sonde_reader *reader, const sonde_set *set, int
         SONDE_TRY(inflate_chunk(reader, set, index, got, to, chunk_bytes, err));
         plain = to;
     }
-    if (unshuffle) sonde_unshuffle(plain, chunk_bytes, set->element_bytes, dst);
-    else if (plain != dst) memcpy(dst, plain, chunk_bytes);
+    if (unshuffle) {
+        size_t n = chunk_bytes / set->element_bytes;
+        sonde_unshuffle(plain, n, set->element_bytes, n, dst);
+    } else if (plain != dst) memcpy(dst, plain, chunk_bytes);
     return SONDE_OK;
 }
 

@@ -85,6 +85,14 @@ sonde_status sonde_schema_put(sonde_schema *schema, int32_t point, int64_t first
 sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t point, int64_t first_row,
                                      int64_t n, const uint64_t *offsets, const uint32_t *first_key,
                                      const void *data, sonde_error *err);
+/* The same of rows that `fill` makes where they belong (store.h); of ragged ones it counts elements. */
+sonde_status sonde_schema_put_from(sonde_schema *schema, int32_t point, int64_t first_row,
+                                   int64_t n, sonde_store_fill *fill, void *context,
+                                   sonde_error *err);
+sonde_status sonde_schema_put_ragged_from(sonde_schema *schema, int32_t point, int64_t first_row,
+                                          int64_t n, const uint64_t *offsets,
+                                          const uint32_t *first_key, sonde_store_fill *fill,
+                                          void *context, sonde_error *err);
 /* Which rows of /rows a point's rows are: [n]. [any thread] */
 sonde_status sonde_schema_put_rowmap(sonde_schema *schema, int32_t point, int64_t first_row,
                                      int64_t n, const uint64_t *rows, sonde_error *err);

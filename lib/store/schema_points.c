@@ -170,17 +170,26 @@ static const schema_point *find_point(const sonde_schema *schema, int32_t number
     return NULL;
 }
 
+sonde_status sonde_schema_put_from(sonde_schema *schema, int32_t number, int64_t first_row,
+                                   int64_t n, sonde_store_fill *fill, void *context,
+                                   sonde_error *err)
+{
+    const schema_point *point = find_point(schema, number, false, err);
+    return point
+               ? sonde_store_put_from(schema->store, point->data, first_row, n, fill, context, err)
+               : SONDE_INTERNAL;
+}
+
 sonde_status sonde_schema_put(sonde_schema *schema, int32_t number, int64_t first_row, int64_t n,
                               const void *data, sonde_error *err)
 {
-    const schema_point *point = find_point(schema, number, false, err);
-    return point ? sonde_store_put(schema->store, point->data, first_row, n, data, err)
-                 : SONDE_INTERNAL;
+    return sonde_schema_put_from(schema, number, first_row, n, sonde_store_fill_packed, &data, err);
 }
 
-sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t number, int64_t first_row,
-                                     int64_t n, const uint64_t *offsets, const uint32_t *first_key,
-                                     const void *data, sonde_error *err)
+sonde_status sonde_schema_put_ragged_from(sonde_schema *schema, int32_t number, int64_t first_row,
+                                          int64_t n, const uint64_t *offsets,
+                                          const uint32_t *first_key, sonde_store_fill *fill,
+                                          void *context, sonde_error *err)
 {
     const schema_point *point = find_point(schema, number, true, err);
     if (!point) return SONDE_INTERNAL;
@@ -191,8 +200,16 @@ sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t number, int64
                               point->name, (long long)(first_row + i));
     SONDE_TRY(sonde_store_put(schema->store, point->indptr, first_row + 1, n, offsets + 1, err));
     SONDE_TRY(sonde_store_put(schema->store, point->first_key, first_row, n, first_key, err));
-    return sonde_store_put(schema->store, point->data, (int64_t)offsets[0],
-                           (int64_t)(offsets[n] - offsets[0]), data, err);
+    return sonde_store_put_from(schema->store, point->data, (int64_t)offsets[0],
+                                (int64_t)(offsets[n] - offsets[0]), fill, context, err);
+}
+
+sonde_status sonde_schema_put_ragged(sonde_schema *schema, int32_t number, int64_t first_row,
+                                     int64_t n, const uint64_t *offsets, const uint32_t *first_key,
+                                     const void *data, sonde_error *err)
+{
+    return sonde_schema_put_ragged_from(schema, number, first_row, n, offsets, first_key,
+                                        sonde_store_fill_packed, &data, err);
 }
 
 sonde_status sonde_schema_put_rowmap(sonde_schema *schema, int32_t number, int64_t first_row,

@@ -186,6 +186,7 @@ static sonde_status measure(sonde_stored *set, sonde_error *err)
     set->chunk_rows = spec->chunk_rows ? spec->chunk_rows : chunk_rows_for(set->row_bytes, target);
     good = good && sonde_mul_size(set->row_bytes, (size_t)set->chunk_rows, &set->chunk_bytes) &&
            set->chunk_bytes < UINT32_MAX;
+    set->planar = spec->codec == SONDE_CODEC_DEFLATE;
     return good ? SONDE_OK : sonde_fail(err, SONDE_INTERNAL, "dataset %s: a bad shape", spec->path);
 }
 
@@ -246,9 +247,34 @@ static sonde_stored *wait_for_room(sonde_store *store, int32_t id, sonde_status 
     return set;
 }
 
-/* Rows of one chunk: claimed under the lock, copied outside it; who lands the last row queues it. */
+void sonde_store_place_copy(const sonde_store_place *place, size_t at, size_t n,
+                            const void *elements)
+{
+    size_t bytes = place->element_bytes;
+    if (place->plane_stride == 0) memcpy(place->data + at * bytes, elements, n * bytes);
+    else sonde_shuffle(elements, n, bytes, place->plane_stride, place->data + at);
+}
+
+static sonde_store_place place_in(const sonde_chunk *chunk, int64_t row)
+{
+    const sonde_stored *set = chunk->set;
+    size_t at = (size_t)row * set->row_bytes / (set->planar ? set->element_bytes : 1);
+    return (sonde_store_place){.data = chunk->data + at,
+                               .element_bytes = set->element_bytes,
+                               .row_bytes = set->row_bytes,
+                               .plane_stride =
+                                   set->planar ? set->chunk_bytes / set->element_bytes : 0};
+}
+
+/* What a put brings. */
+typedef struct put_source {
+    sonde_store_fill *fill;
+    void *context;
+} put_source;
+
+/* Rows of one chunk: claimed under the lock, filled outside it; who lands the last row queues it. */
 static sonde_status put_part(sonde_store *store, sonde_stored *set, int64_t index, sonde_span rows,
-                             const uint8_t *from, sonde_error *err)
+                             const put_source *source, int64_t row, sonde_error *err)
 {
     sonde_error why = {0};
     int64_t n = rows.end - rows.begin;
@@ -259,7 +285,8 @@ static sonde_status put_part(sonde_store *store, sonde_stored *set, int64_t inde
         sonde_store_fail(store, why.status, "%s", why.message);
         return sonde_fail(err, why.status, "%s", why.message);
     }
-    memcpy(chunk->data + (size_t)rows.begin * set->row_bytes, from, (size_t)n * set->row_bytes);
+    sonde_store_place place = place_in(chunk, rows.begin);
+    source->fill(source->context, row, n, &place);
     if (atomic_fetch_add_explicit(&chunk->landed, n, memory_order_acq_rel) + n < set->chunk_rows)
         return SONDE_OK;
     pthread_mutex_lock(&store->lock);
@@ -268,23 +295,36 @@ static sonde_status put_part(sonde_store *store, sonde_stored *set, int64_t inde
     return SONDE_OK;
 }
 
-sonde_status sonde_store_put(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
-                             const void *rows, sonde_error *err)
+sonde_status sonde_store_put_from(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
+                                  sonde_store_fill *fill, void *context, sonde_error *err)
 {
-    const uint8_t *from = rows;
+    put_source source = {fill, context};
     sonde_status status = SONDE_OK;
     sonde_stored *set = wait_for_room(store, id, &status, err);
     if (!set || n_rows == 0) return status;
     if (first_row < 0 || n_rows < 0 || first_row > INT64_MAX - n_rows)
         return sonde_fail(err, SONDE_INTERNAL, "/%s: rows from %lld, %lld of them", set->path,
                           (long long)first_row, (long long)n_rows);
-    while (n_rows > 0) {
-        int64_t index = first_row / set->chunk_rows, at = first_row % set->chunk_rows;
-        int64_t n = SONDE_MIN(n_rows, set->chunk_rows - at);
-        SONDE_TRY(put_part(store, set, index, (sonde_span){at, at + n}, from, err));
-        from += (size_t)n * set->row_bytes;
-        first_row += n;
-        n_rows -= n;
+    for (int64_t row = 0; row < n_rows;) {
+        int64_t index = (first_row + row) / set->chunk_rows,
+                at = (first_row + row) % set->chunk_rows;
+        int64_t n = SONDE_MIN(n_rows - row, set->chunk_rows - at);
+        SONDE_TRY(put_part(store, set, index, (sonde_span){at, at + n}, &source, row, err));
+        row += n;
     }
     return SONDE_OK;
+}
+
+void sonde_store_fill_packed(void *context, int64_t row, int64_t n_rows,
+                             const sonde_store_place *place)
+{
+    const uint8_t *rows = *(const void *const *)context;
+    sonde_store_place_copy(place, 0, (size_t)n_rows * place->row_bytes / place->element_bytes,
+                           rows + (size_t)row * place->row_bytes);
+}
+
+sonde_status sonde_store_put(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
+                             const void *rows, sonde_error *err)
+{
+    return sonde_store_put_from(store, id, first_row, n_rows, sonde_store_fill_packed, &rows, err);
 }

@@ -4,7 +4,8 @@
  *
  * Concept. A store is one file being written: NAME.h5.part until it is sealed, then NAME.h5.
  * Datasets are declared first; then rows are put, by any thread, in any order, each row of a
- * dataset exactly once, already in the stored element type. A put copies rows into open chunks; a
+ * dataset exactly once, in the stored element type. A put brings rows into open chunks (put_from
+ * converts them on the way: the one copy between a model's memory and the codec); a
  * full chunk goes to a codec thread and from there to the one thread that calls HDF5. When too many
  * bytes wait for codec or disk, put waits: that is the back-pressure. Open (partly filled) chunks
  * never wait.
@@ -88,6 +89,25 @@ sonde_status sonde_store_link_path(sonde_store *store, const char *from, const c
  * was put before. */
 sonde_status sonde_store_put(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
                              const void *rows, sonde_error *err);
+/* Where rows of a put lie in an open chunk: elements one behind the other (plane_stride 0), or, before
+ * a codec that shuffles, as planes: byte b of element i at data + b * plane_stride + i. */
+typedef struct sonde_store_place {
+    uint8_t *data;
+    size_t plane_stride, element_bytes, row_bytes;
+} sonde_store_place;
+/* Copies `n` packed elements to element `at` of a place. */
+void sonde_store_place_copy(const sonde_store_place *place, size_t at, size_t n,
+                            const void *elements);
+/* Writes rows [row, row + n_rows), counted from the put's first, to the place. */
+typedef void sonde_store_fill(void *context, int64_t row, int64_t n_rows,
+                              const sonde_store_place *place);
+/* The fill of rows that lie packed in the stored dtype; the context is a const void ** to them. */
+void sonde_store_fill_packed(void *context, int64_t row, int64_t n_rows,
+                             const sonde_store_place *place);
+/* As put, of rows that `fill` makes where they belong: called for a piece of each chunk, before
+ * put_from returns. Nothing may be put from within. */
+sonde_status sonde_store_put_from(sonde_store *store, int32_t id, int64_t first_row, int64_t n_rows,
+                                  sonde_store_fill *fill, void *context, sonde_error *err);
 /* Writes a whole small dataset at once (vocabulary, probe tables); dims slowest first, at most 8. BOOL
  * is the enum that h5py reads as bool. */
 sonde_status sonde_store_write(sonde_store *store, const char *path, sonde_dtype dtype,

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define MOST_SPARE_BYTES ((uint64_t)32 << 20)
+/* Spare memory: what the open chunks took at their most, and this much for those on their way. */
+#define MOST_SPARE_BYTES ((uint64_t)16 << 20)
 /* What a partly filled chunk takes in the file above its rows: headers of the codec, runs. */
 #define CHUNK_OVERHEAD 2048u
 
@@ -24,7 +25,8 @@ uint8_t *sonde_spare_take(sonde_store *store, size_t bytes)
 void sonde_spare_give(sonde_store *store, uint8_t *block, size_t bytes)
 {
     if (!block) return;
-    if (store->spare_bytes + bytes > MOST_SPARE_BYTES) {
+    uint64_t in_use = store->stats.open_bytes + store->queued_bytes + store->spare_bytes;
+    if (in_use + bytes > store->stats.peak_open_bytes + MOST_SPARE_BYTES) {
         sonde_free(block);
         return;
     }
@@ -153,17 +155,25 @@ uint64_t sonde_chunk_kept_bytes(const sonde_chunk *chunk)
     return CHUNK_OVERHEAD + (uint64_t)chunk->landed * chunk->set->row_bytes;
 }
 
+/* Zeros in rows [begin, end). */
+static void clear_rows(sonde_chunk *chunk, int64_t begin, int64_t end)
+{
+    const sonde_stored *set = chunk->set;
+    size_t planes = set->planar ? set->element_bytes : 1, row = set->row_bytes / planes;
+    for (size_t p = 0; p < planes && begin < end; p++)
+        memset(chunk->data + p * (set->chunk_bytes / planes) + (size_t)begin * row, 0,
+               (size_t)(end - begin) * row);
+}
+
 /* Rows that were never put are zeros: written between the spans, only counted behind the last. */
 static void fill_gaps(sonde_chunk *chunk)
 {
-    size_t row_bytes = chunk->set->row_bytes;
     int64_t at = 0;
     for (size_t i = 0; i < chunk->n_spans; i++) {
-        memset(chunk->data + (size_t)at * row_bytes, 0,
-               (size_t)(chunk->spans[i].begin - at) * row_bytes);
+        clear_rows(chunk, at, chunk->spans[i].begin);
         at = chunk->spans[i].end;
     }
-    chunk->filled_bytes = (size_t)at * row_bytes;
+    chunk->filled_bytes = (size_t)at * chunk->set->row_bytes;
 }
 
 void sonde_chunk_close(sonde_store *store, sonde_chunk *chunk)

@@ -3,6 +3,8 @@
  *
  *   put (any thread) -> open chunks -> encode queue -> codec threads -> write queue -> writer thread
  *
+ * Chunks that a codec will shuffle are open as planes: rows are split into bytes as they come in.
+ *
  * `lock` guards everything below it in sonde_store and in its sets; it is held for bookkeeping only:
  * rows are copied, encoded and written outside it. HDF5 is called under its own lock (h5.h), and
  * `lock` is never held while that one is waited for.
@@ -30,10 +32,12 @@ typedef struct sonde_chunk {
     sonde_span *spans;        /* rows that puts have claimed: rising, apart from each other */
     size_t n_spans, span_capacity;
     _Atomic int64_t landed;   /* rows copied in; all of them: the chunk is full */
-    uint8_t *data;            /* [chunk_rows, row_bytes]; rows outside spans: see fill_gaps */
+    uint8_t *data; /* [chunk_rows, row_bytes], or planes of it (set->planar); rows outside
+                                 spans: see fill_gaps */
     size_t filled_bytes;      /* when queued: zeros from here on, not written to memory */
-    uint8_t *encoded;         /* NULL: raw */
+    uint8_t *encoded;         /* planar sets: what goes into the file */
     size_t encoded_bytes;
+    bool raw; /* encoded holds the chunk as it is: it does not get smaller */
 } sonde_chunk;
 
 #define SONDE_CHUNK_ON_ITS_WAY (-1)
@@ -49,6 +53,7 @@ struct sonde_stored {
     hid_t id;
     size_t row_bytes, element_bytes, chunk_bytes;
     int64_t chunk_rows;
+    bool planar;        /* open chunks hold the planes that the codec takes */
     int64_t extent;     /* rows the file's dataset has now (writer, seal) */
     bool reopened;      /* since its last chunk was written: HDF5 may read it */
     int64_t rows_put;   /* highest row put + 1 */
@@ -122,6 +127,8 @@ sonde_status sonde_store_start_threads(sonde_store *store, sonde_error *err);
 /* Waits until nothing is queued, then ends the threads. */
 void sonde_store_stop_threads(sonde_store *store);
 void sonde_store_enqueue(sonde_store *store, sonde_chunk *chunk); /* under the lock */
+/* Waits until nothing is queued, coding chunks meanwhile. Under the lock. */
+void sonde_store_drain(sonde_store *store);
 
 /* store_write.c */
 /* Keeps the first failure. [any thread, lock not held] */

@@ -32,42 +32,36 @@ void sonde_store_enqueue(sonde_store *store, sonde_chunk *chunk)
 
 /* ---- codec threads --------------------------------------------------------------------------- */
 
-typedef struct codec_memory {
-    uint8_t *planes; /* as big as the biggest chunk so far */
-    size_t bytes;
-} codec_memory;
-
-static bool fit_memory(codec_memory *memory, size_t bytes)
-{
-    if (memory->bytes >= bytes) return true;
-    sonde_free(memory->planes);
-    memory->planes = sonde_alloc_raw(bytes, 1);
-    memory->bytes = memory->planes ? bytes : 0;
-    return memory->planes != NULL;
-}
-
-/* A chunk that cannot be encoded for want of memory goes raw. */
-static void encode_chunk(sonde_chunk *chunk, uint8_t *out, codec_memory *memory)
+/* A chunk that does not get smaller goes raw. */
+static void encode_chunk(sonde_chunk *chunk, uint8_t *out)
 {
     const sonde_stored *set = chunk->set;
-    if (!out || !fit_memory(memory, set->chunk_bytes)) return;
+    size_t n = set->chunk_bytes / set->element_bytes;
+    chunk->encoded = out;
     chunk->encoded_bytes = sonde_deflate_encode(chunk->data, set->chunk_bytes, chunk->filled_bytes,
-                                                set->element_bytes, memory->planes, out);
-    if (chunk->encoded_bytes > 0) chunk->encoded = out;
+                                                set->element_bytes, out);
+    if (chunk->encoded_bytes > 0) return;
+    sonde_unshuffle(chunk->data, chunk->filled_bytes / set->element_bytes, set->element_bytes, n,
+                    out);
+    memset(out + chunk->filled_bytes, 0, set->chunk_bytes - chunk->filled_bytes);
+    chunk->encoded_bytes = set->chunk_bytes;
+    chunk->raw = true;
 }
 
-static void code_one(sonde_store *store, sonde_chunk *chunk, codec_memory *memory)
+/* Under the lock, which is let go while the chunk is coded. */
+static void code_one(sonde_store *store, sonde_chunk *chunk)
 {
     size_t bound = sonde_codec_bound(SONDE_CODEC_DEFLATE, chunk->set->chunk_bytes);
     bool wanted = store->failed == SONDE_OK || chunk->set->spec.keep_room;
     uint8_t *out = wanted ? sonde_spare_take(store, bound) : NULL;
     pthread_mutex_unlock(&store->lock);
     uint64_t begin = sonde_now_ns();
-    encode_chunk(chunk, out, memory);
+    if (out) encode_chunk(chunk, out);
+    else if (wanted)
+        sonde_store_fail(store, SONDE_NO_MEMORY, "%s: no memory to code a chunk", store->part_path);
     uint64_t took = sonde_now_ns() - begin;
     pthread_mutex_lock(&store->lock);
     store->stats.codec_ns += took;
-    if (!chunk->encoded) sonde_spare_give(store, out, bound);
     push(&store->to_write, chunk);
     pthread_cond_broadcast(&store->work);
 }
@@ -75,16 +69,23 @@ static void code_one(sonde_store *store, sonde_chunk *chunk, codec_memory *memor
 static void *codec_main(void *argument)
 {
     sonde_store *store = argument;
-    codec_memory memory = {0};
     pthread_mutex_lock(&store->lock);
     while (store->to_encode.first || !store->closing) {
         sonde_chunk *chunk = pop(&store->to_encode);
-        if (chunk) code_one(store, chunk, &memory);
+        if (chunk) code_one(store, chunk);
         else pthread_cond_wait(&store->work, &store->lock);
     }
     pthread_mutex_unlock(&store->lock);
-    sonde_free(memory.planes);
     return NULL;
+}
+
+void sonde_store_drain(sonde_store *store)
+{
+    while (store->n_queued > 0) {
+        sonde_chunk *chunk = pop(&store->to_encode);
+        if (chunk) code_one(store, chunk);
+        else pthread_cond_wait(&store->room, &store->lock);
+    }
 }
 
 /* ---- the writer ------------------------------------------------------------------------------ */

@@ -93,7 +93,7 @@ void sonde_store_finish(sonde_store *store)
         close_chunks(store, true);
         close_chunks(store, false);
     }
-    while (store->n_queued > 0) pthread_cond_wait(&store->room, &store->lock);
+    sonde_store_drain(store);
     pthread_mutex_unlock(&store->lock);
 }
 

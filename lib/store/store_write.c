@@ -139,12 +139,12 @@ static void log_chunk(sonde_store *store, const sonde_chunk *chunk,
                          store->part_path);
 }
 
-/* Encoded or not: what goes into the file. */
+/* Encoded or not: what goes into the file. NULL: it could not be encoded. */
 static const uint8_t *bytes_of(sonde_chunk *chunk, size_t *n)
 {
     const sonde_stored *set = chunk->set;
-    *n = chunk->encoded ? chunk->encoded_bytes : set->chunk_bytes;
-    if (chunk->encoded) return chunk->encoded;
+    *n = set->planar ? chunk->encoded_bytes : set->chunk_bytes;
+    if (set->planar) return chunk->encoded;
     memset(chunk->data + chunk->filled_bytes, 0, set->chunk_bytes - chunk->filled_bytes);
     return chunk->data;
 }
@@ -164,18 +164,18 @@ void sonde_store_write_chunk(sonde_store *store, sonde_chunk *chunk)
     if (failed && !set->spec.keep_room) return;
     size_t n;
     const uint8_t *bytes = bytes_of(chunk, &n);
-    bool filtered = set->spec.codec != SONDE_CODEC_RAW;
+    if (!bytes) return;
+    bool coded = set->planar && !chunk->raw;
     int64_t first = chunk->index * set->chunk_rows;
-    sonde_chunk_record record = {(uint32_t)set->number,
-                                 chunk->encoded ? SONDE_CODEC_DEFLATE : SONDE_CODEC_RAW,
-                                 (uint64_t)first, 0, n, sonde_hash64(bytes, n)};
+    sonde_chunk_record record = {
+        (uint32_t)set->number, coded ? SONDE_CODEC_DEFLATE : SONDE_CODEC_RAW, (uint64_t)first, 0, n,
+        sonde_hash64(bytes, n)};
     sonde_h5_lock();
     errno = 0;
     bool room = sonde_store_check_room(store, n, NULL);
-    bool good = room &&
-                extend(set, first + (int64_t)(chunk->filled_bytes / set->row_bytes)) &&
-                write_bytes(store, chunk, bytes, n, filtered && !chunk->encoded ? 3u : 0u,
-                            &record.offset);
+    bool good =
+        room && extend(set, first + (int64_t)(chunk->filled_bytes / set->row_bytes)) &&
+        write_bytes(store, chunk, bytes, n, set->planar && !coded ? 3u : 0u, &record.offset);
     int error_number = errno;
     sonde_h5_unlock();
     count_kept(store, chunk);

@@ -52,13 +52,14 @@ typedef size_t encode_function(const uint8_t *data, uint8_t *scratch, uint8_t *o
 
 static size_t encode_planar(const uint8_t *data, uint8_t *scratch, uint8_t *out)
 {
-    return sonde_deflate_encode(data, CHUNK_BYTES, CHUNK_BYTES, 2, scratch, out);
+    sonde_shuffle(data, CHUNK_BYTES / 2, 2, CHUNK_BYTES / 2, scratch);
+    return sonde_deflate_encode(scratch, CHUNK_BYTES, CHUNK_BYTES, 2, out);
 }
 
 static size_t encode_libdeflate(const uint8_t *data, uint8_t *scratch, uint8_t *out)
 {
     struct libdeflate_compressor *compressor = libdeflate_alloc_compressor(1);
-    sonde_shuffle(data, CHUNK_BYTES, 2, scratch);
+    sonde_shuffle(data, CHUNK_BYTES / 2, 2, CHUNK_BYTES / 2, scratch);
     size_t n = libdeflate_zlib_compress(compressor, scratch, CHUNK_BYTES, out, 2 * CHUNK_BYTES);
     libdeflate_free_compressor(compressor);
     return n;
@@ -67,7 +68,7 @@ static size_t encode_libdeflate(const uint8_t *data, uint8_t *scratch, uint8_t *
 static size_t encode_zlib(const uint8_t *data, uint8_t *scratch, uint8_t *out)
 {
     uLongf n = 2 * CHUNK_BYTES;
-    sonde_shuffle(data, CHUNK_BYTES, 2, scratch);
+    sonde_shuffle(data, CHUNK_BYTES / 2, 2, CHUNK_BYTES / 2, scratch);
     compress2(out, &n, scratch, CHUNK_BYTES, 1);
     return n;
 }
@@ -75,7 +76,7 @@ static size_t encode_zlib(const uint8_t *data, uint8_t *scratch, uint8_t *out)
 static size_t encode_shuffle(const uint8_t *data, uint8_t *scratch, uint8_t *out)
 {
     (void)scratch;
-    sonde_shuffle(data, CHUNK_BYTES, 2, out);
+    sonde_shuffle(data, CHUNK_BYTES / 2, 2, CHUNK_BYTES / 2, out);
     return CHUNK_BYTES;
 }
 

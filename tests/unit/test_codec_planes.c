@@ -35,21 +35,24 @@ static void fill_plane(plane_kind kind, uint32_t seed, uint8_t *data, size_t n,
 /* What is decoded are the first `filled` bytes, and zeros. */
 static void check_filled(const uint8_t *data, size_t bytes, size_t filled, size_t element_bytes)
 {
-    static uint8_t scratch[MOST_BYTES], encoded[2 * MOST_BYTES + 65536], shuffled[MOST_BYTES];
+    static uint8_t planes[MOST_BYTES], encoded[2 * MOST_BYTES + 65536], shuffled[MOST_BYTES];
     static uint8_t plain[MOST_BYTES], zeros[MOST_BYTES];
-    size_t n = sonde_deflate_encode(data, bytes, filled, element_bytes, scratch, encoded);
+    size_t elements = bytes / element_bytes;
+    memset(planes, 0xAA, bytes);
+    sonde_shuffle(data, filled / element_bytes, element_bytes, elements, planes);
+    size_t n = sonde_deflate_encode(planes, bytes, filled, element_bytes, encoded);
     if (n == 0) return;
     struct libdeflate_decompressor *inflate = libdeflate_alloc_decompressor();
     assert_int_equal(libdeflate_zlib_decompress(inflate, encoded, n, shuffled, bytes, NULL),
                      LIBDEFLATE_SUCCESS);
     libdeflate_free_decompressor(inflate);
-    sonde_unshuffle(shuffled, bytes, element_bytes, plain);
+    sonde_unshuffle(shuffled, elements, element_bytes, elements, plain);
     assert_memory_equal(plain, data, filled);
     assert_memory_equal(plain + filled, zeros, bytes - filled);
     uLongf length = sizeof shuffled;
     assert_int_equal(uncompress(shuffled, &length, encoded, (uLong)n), Z_OK);
     assert_int_equal(length, bytes);
-    sonde_unshuffle(shuffled, bytes, element_bytes, plain);
+    sonde_unshuffle(shuffled, elements, element_bytes, elements, plain);
     assert_memory_equal(plain, data, filled);
     assert_memory_equal(plain + filled, zeros, bytes - filled);
 }
