@@ -41,6 +41,21 @@ static double seconds(uint64_t ns)
     return (double)ns * 1e-9;
 }
 
+static void print_schedule(const sonde_job_summary *s)
+{
+    char shared[48], prompt[32], cache[32], again[48], rows[48];
+    fprintf(stderr, "sonde: %s; kv cache %s at most", s->why, sonde_format_bytes(s->kv_bytes_peak, cache));
+    if (s->shared_tokens > 0)
+        fprintf(stderr, "; %s of %s of prompts not run: they begin alike",
+                cli_format_things(s->shared_tokens, "token", shared),
+                cli_format_count(s->totals.prompt_tokens, prompt));
+    if (s->preempted > 0)
+        fprintf(stderr, "; the cache was full %s, %s run again",
+                cli_format_things(s->preempted, "time", again),
+                cli_format_things(s->rows_again, "row", rows));
+    fputc('\n', stderr);
+}
+
 void cli_print_timings(const sonde_job_summary *s)
 {
     char rss[32];
@@ -50,6 +65,7 @@ void cli_print_timings(const sonde_job_summary *s)
             seconds(s->load_ns), seconds(s->tokenize_ns), seconds(s->prefill_ns),
             seconds(s->decode_ns), seconds(s->hook_ns), seconds(s->codec_ns), seconds(s->write_ns),
             seconds(s->wait_ns), sonde_format_bytes(s->peak_rss_bytes, rss));
+    print_schedule(s);
 }
 
 json_t *cli_summary_json(const sonde_job_summary *s)
@@ -70,6 +86,10 @@ json_t *cli_summary_json(const sonde_job_summary *s)
         {"split_prompts", offsetof(sonde_job_summary, split_prompts)},
         {"steps_planned", offsetof(sonde_job_summary, steps_planned)},
         {"peak_rss_bytes", offsetof(sonde_job_summary, peak_rss_bytes)},
+        {"shared_tokens", offsetof(sonde_job_summary, shared_tokens)},
+        {"kv_bytes_peak", offsetof(sonde_job_summary, kv_bytes_peak)},
+        {"preempted", offsetof(sonde_job_summary, preempted)},
+        {"rows_again", offsetof(sonde_job_summary, rows_again)},
         {"load_ns", offsetof(sonde_job_summary, load_ns)},
         {"tokenize_ns", offsetof(sonde_job_summary, tokenize_ns)},
         {"prefill_ns", offsetof(sonde_job_summary, prefill_ns)},

@@ -99,6 +99,13 @@ void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary)
     if (run->pipeline)
         sonde_pipeline_dtypes(run->pipeline, run->job->dtypes, sizeof run->job->dtypes);
     summary->stored_dtypes = run->job->dtypes;
+    summary->workers = run->job->workers;
+    summary->threads = run->job->threads;
+    summary->why = run->job->why;
+    summary->shared_tokens = run->stats.kv.shared_tokens;
+    summary->kv_bytes_peak = run->stats.kv.bytes_peak;
+    summary->preempted = run->stats.preempted;
+    summary->rows_again = run->stats.rows_again;
     summary->load_ns = run->job->load_ns;
     summary->tokenize_ns = read.tokenize_ns;
     summary->prefill_ns = run->stats.run.prefill_ns;

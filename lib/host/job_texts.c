@@ -214,6 +214,8 @@ static json_t *counts_json(const sonde_job_summary *s, const sonde_run_stats *ru
         {"generated_tokens", s->totals.generated_tokens}, {"blank_lines", s->blank_lines},
         {"skipped_prompts", s->skipped_prompts}, {"cut_prompts", s->cut_prompts},
         {"split_prompts", s->split_prompts}, {"steps_planned", s->steps_planned},
+        {"shared_tokens", s->shared_tokens}, {"preempted", s->preempted},
+        {"rows_again", s->rows_again}, {"kv_bytes_peak", s->kv_bytes_peak},
         {"kernel_calls", run->kernel_calls}, {"peak_rss_bytes", s->peak_rss_bytes}};
     for (size_t i = 0; i < SONDE_COUNT(counts); i++)
         json_object_set_new(object, counts[i].name, json_integer((json_int_t)counts[i].n));

@@ -437,6 +437,7 @@ void sonde_plan_destroy(sonde_plan **out)
     if (!plan) return;
     sonde_plan_free_ropes(plan);
     sonde_free(plan->kv_offset);
+    sonde_free(plan->kv_layouts);
     sonde_free(plan->buffers);
     sonde_free(plan->ops);
     sonde_free(plan->wants);

@@ -73,6 +73,7 @@ struct sonde_plan {
     sonde_plan_rope *ropes;
     uint64_t rope_bytes;
     size_t *kv_offset;  /* [n_layers] of a layer's page in a block; SIZE_MAX: no cache */
+    sonde_kv_layout *kv_layouts; /* [n_layers] */
     size_t kv_block_bytes;
     int64_t most_products;    /* of one step that is many of them */
     int64_t most_experts, most_slots; /* of any step of experts */

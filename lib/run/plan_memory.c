@@ -172,7 +172,8 @@ static sonde_status lay_out_cache(sonde_plan *plan, sonde_error *err)
 {
     size_t layers = (size_t)plan->model->recipe->dims.n_layers;
     plan->kv_offset = sonde_alloc(layers, sizeof *plan->kv_offset);
-    if (!plan->kv_offset) return sonde_no_memory(err, "a plan's cache", layers * 8);
+    plan->kv_layouts = sonde_alloc(layers, sizeof *plan->kv_layouts);
+    if (!plan->kv_offset || !plan->kv_layouts) return sonde_no_memory(err, "a plan's cache", layers * 8);
     for (size_t i = 0; i < layers; i++) plan->kv_offset[i] = SIZE_MAX;
     for (int64_t i = 0; i < plan->n_ops; i++) {
         const sonde_op *op = &plan->ops[i];
@@ -181,6 +182,7 @@ static sonde_status lay_out_cache(sonde_plan *plan, sonde_error *err)
         sonde_dtype dtype = plan->model->backend->real_bytes == sizeof(double)
                                 ? SONDE_DTYPE_F64 : plan->options.kv_dtype;
         sonde_kv_layout layout = {dtype, a->n_kv_heads, a->head_dim, a->value_dim};
+        plan->kv_layouts[op->steps[0]->layer] = layout;
         plan->kv_offset[op->steps[0]->layer] = plan->kv_block_bytes;
         plan->kv_block_bytes += align_up(sonde_kv_page_bytes(&layout));
     }

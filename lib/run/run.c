@@ -65,6 +65,8 @@ static sonde_status alloc_run(sonde_run *run, sonde_error *err)
 {
     const sonde_plan *plan = run->plan;
     SONDE_TRY(sonde_pool_create(run->options.threads, &run->pool, err));
+    if (!run->options.kv) SONDE_TRY(sonde_kv_create(plan, 0, &run->own_kv, err));
+    run->kv = run->own_kv ? run->own_kv : run->options.kv;
     run->arena = sonde_alloc_raw(plan->arena_bytes, 1);
     run->ragged = sonde_alloc_raw(plan->ragged_bytes, 1);
     run->convert = sonde_alloc_raw((size_t)plan->convert_elements, sizeof(float));
@@ -105,7 +107,7 @@ void sonde_run_destroy(sonde_run **out)
                       run->experts.y_rows, run->arena, run->ragged,
                       run->scratch, run->convert};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
-    sonde_run_free_blocks(run);
+    sonde_kv_destroy(&run->own_kv);
     sonde_pool_destroy(&run->pool);
     sonde_free(run);
     *out = NULL;
@@ -173,7 +175,7 @@ static sonde_status run_ops(sonde_run *run, sonde_error *err)
         if ((int)kind < (int)SONDE_COUNT(run->stats.step_ns))
             run->stats.step_ns[kind] += sonde_now_ns() - begin;
     }
-    if (run->plan->options.want_labels) label_step(run);
+    if (run->plan->options.want_labels && !run->muted) label_step(run);
     return SONDE_OK;
 }
 
@@ -181,7 +183,7 @@ static void count_step(sonde_run *run, uint64_t ns)
 {
     bool prefill = false;
     for (int32_t i = 0; i < run->n_items; i++) {
-        run->items[i].sequence->length += run->items[i].count;
+        sonde_sequence_advance(run->items[i].sequence, run->items[i].count);
         prefill = prefill || run->items[i].count > 1;
     }
     run->stats.steps++;
@@ -203,6 +205,11 @@ sonde_status sonde_run_step(sonde_run *run, const sonde_batch_item *items, int32
     run->block_number++;
     if (status == SONDE_OK) count_step(run, sonde_now_ns() - begin);
     return status;
+}
+
+void sonde_run_mute(sonde_run *run, bool mute)
+{
+    run->muted = mute;
 }
 
 /* ---- after a step --------------------------------------------------------------------------------------- */
@@ -233,6 +240,11 @@ sonde_row_labels sonde_run_label_row(const sonde_run *run, int32_t item, uint32_
     run->plan->model->backend->label(&args, 0, 1);
     sonde_fpu_restore(fpu);
     return label;
+}
+
+sonde_kv *sonde_run_kv(const sonde_run *run)
+{
+    return run->kv;
 }
 
 void sonde_run_stats_get(const sonde_run *run, sonde_run_stats *stats)

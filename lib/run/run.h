@@ -102,14 +102,42 @@ typedef struct sonde_tap_view {
 typedef sonde_status sonde_tap_function(void *context, const sonde_tap_view *view,
                                         sonde_error *err);
 
+/* Pages of the cache, in blocks of 64 positions of all planned layers: shared by the runs of one plan,
+ * as are the prefixes of prompts. Outlives them. [any thread] */
+typedef struct sonde_kv sonde_kv;
+typedef struct sonde_kv_stats {
+    uint64_t bytes_peak;
+    uint64_t shared_tokens, shared_sequences; /* positions that were found, not run */
+} sonde_kv_stats;
+/* most_bytes: blocks beyond it are not taken; 0: no limit. */
+sonde_status sonde_kv_create(const sonde_plan *plan, uint64_t most_bytes, sonde_kv **kv,
+                             sonde_error *err);
+void sonde_kv_destroy(sonde_kv **kv);
+void sonde_kv_stats_get(sonde_kv *kv, sonde_kv_stats *stats);
+uint64_t sonde_kv_limit(const sonde_kv *kv); /* blocks; UINT64_MAX: none */
+/* Blocks that can still be taken within the limit; blocks that sequences hold. */
+uint64_t sonde_kv_room(sonde_kv *kv);
+uint64_t sonde_kv_held(sonde_kv *kv);
+/* Promises blocks to a sequence that never gives any back before its end; false: not so many. */
+bool sonde_kv_commit(sonde_kv *kv, int64_t blocks);
+void sonde_kv_uncommit(sonde_kv *kv, int64_t blocks);
+/* Does a plan share prefixes: it has a cache, nobody writes to a point, and it is not switched off. */
+bool sonde_plan_shares_prefixes(const sonde_plan *plan);
+/* Are points shown, written, and labels made of every row? */
+void sonde_plan_wants(const sonde_plan *plan, bool *shows, bool *writes, bool *labels);
+/* At most so many bytes stay with prefixes that no sequence holds. */
+uint64_t sonde_kv_idle_bytes(const sonde_plan *plan);
+
 typedef struct sonde_run_options {
     int32_t threads; /* >= 1 */
     sonde_tap_function *tap; /* NULL: none */
     void *tap_context;
+    sonde_kv *kv; /* borrowed for the run's life; NULL: one of its own without a limit */
 } sonde_run_options;
 sonde_status sonde_run_create(const sonde_plan *plan, const sonde_run_options *options,
                               sonde_run **run, sonde_error *err);
 void sonde_run_destroy(sonde_run **run);
+sonde_kv *sonde_run_kv(const sonde_run *run);
 
 /* A sequence with room for max_positions tokens; pages are taken as it grows. `rope_length` is the
  * prompt's length (dynamic and longrope: kernels.md 9). [run thread] */
@@ -117,6 +145,16 @@ sonde_status sonde_sequence_create(sonde_run *run, int64_t max_positions, int64_
                                    void *user, sonde_sequence **sequence, sonde_error *err);
 void sonde_sequence_destroy(sonde_sequence **sequence);
 int64_t sonde_sequence_length(const sonde_sequence *sequence); /* positions in the cache */
+/* For a sequence that has run nothing: finds the longest beginning of at most `most` of these tokens
+ * that is in the cache, and makes the rest known to others as it runs. Where a longer one is being
+ * computed by another sequence *wait is set and nothing happens: ask again after some step. */
+void sonde_sequence_share(sonde_sequence *sequence, const uint32_t *tokens, int64_t n_tokens,
+                          int64_t most, bool *wait);
+/* Takes pages for the next `count` positions, as a step does. NO_MEMORY: none are left. */
+sonde_status sonde_sequence_reserve(sonde_sequence *sequence, int64_t count, sonde_error *err);
+int64_t sonde_sequence_blocks(const sonde_sequence *sequence); /* that it holds */
+/* Blocks for so many positions: 0 for a plan without a cache. */
+int64_t sonde_plan_kv_blocks(const sonde_plan *plan, int64_t positions);
 
 typedef struct sonde_batch_item {
     sonde_sequence *sequence;
@@ -129,6 +167,9 @@ typedef struct sonde_batch_item {
  * before it. Ids out of range are BAD_PROMPT. [run thread] */
 sonde_status sonde_run_step(sonde_run *run, const sonde_batch_item *items, int32_t n_items,
                             sonde_error *err);
+/* Rows of the steps that follow go to no tap and get neither logits nor labels: they were seen before,
+ * and only the cache needs them again. */
+void sonde_run_mute(sonde_run *run, bool mute);
 /* After a step: logits [vocab] of the last row of an item that asked for them (the written values,
  * where a probe writes `logits`). Valid until the next step. */
 const float *sonde_run_logits(const sonde_run *run, int32_t item);
@@ -146,7 +187,6 @@ sonde_row_labels sonde_run_label_row(const sonde_run *run, int32_t item, uint32_
 typedef struct sonde_run_stats {
     uint64_t steps, rows, kernel_calls;
     uint64_t prefill_ns, decode_ns, hook_ns; /* a step of items with count > 1 counts as prefill */
-    uint64_t kv_bytes_peak;
     uint64_t step_ns[16]; /* per kind of step, in the order of sonde_step_kind (recipe_internal.h) */
 } sonde_run_stats;
 void sonde_run_stats_get(const sonde_run *run, sonde_run_stats *stats);

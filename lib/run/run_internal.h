@@ -4,20 +4,22 @@
  *   arena   [plan->arena_bytes]    row buffers, laid out by the plan
  *   ragged  [plan->ragged_bytes]   scores, then pattern (what is wanted of them), of one layer
  *   scratch [threads][scratch]     grown when a longer sequence comes
- *   blocks                         KV pages: 64 positions of one sequence, all planned layers
+ *   kv                             blocks of the cache, which may be shared with other runs
  */
 #ifndef SONDE_RUN_INTERNAL_H
 #define SONDE_RUN_INTERNAL_H
 
-#include "plan_internal.h"
+#include "kv.h"
 
 struct sonde_sequence {
     sonde_run *run;
     void *user;
     int64_t length, max_positions, rope_length;
     int64_t n_blocks, max_blocks;
-    void **blocks;       /* [max_blocks] */
-    void **layer_pages;  /* [n_layers][max_blocks] pointers into the blocks */
+    sonde_kv_block **blocks; /* [max_blocks] held */
+    void **layer_pages;      /* [n_layers][max_blocks] pointers into the blocks */
+    sonde_kv_node **nodes;   /* [max_blocks] of the prefix tree that this sequence fills, or NULL */
+    int64_t n_nodes;         /* one behind the last that it fills */
 };
 
 /* Rows of the step as they stand: all of them, or those that narrowing left. */
@@ -54,9 +56,8 @@ struct sonde_run {
     char *scratch;
     size_t scratch_bytes; /* of one thread */
     float *convert;
-    void **free_blocks;   /* stack */
-    size_t n_free, free_capacity;
-    uint64_t blocks_live;
+    sonde_kv *kv, *own_kv; /* own: NULL where the caller gave one */
+    bool muted;
     /* the step at hand */
     const sonde_batch_item *items;
     int32_t n_items;
@@ -77,9 +78,8 @@ struct sonde_run {
     sonde_run_stats stats;
 };
 
-/* sequence.c: pages for positions up to length + count. */
-sonde_status sonde_sequence_reserve(sonde_sequence *sequence, int64_t count, sonde_error *err);
-void sonde_run_free_blocks(sonde_run *run);
+/* sequence.c: `count` more positions are in the cache. */
+void sonde_sequence_advance(sonde_sequence *sequence, int64_t count);
 
 /* run_rows.c: the rows of a step, and which of them go on behind the last cache write. */
 sonde_status sonde_run_set_rows(sonde_run *run, sonde_error *err);

@@ -311,7 +311,7 @@ static sonde_status run_hook(sonde_run *run, const sonde_op *op, sonde_error *er
 {
     const sonde_recipe *r = run->plan->model->recipe;
     sonde_buf buf = op->steps[0]->in[0];
-    if (!run->options.tap || run->set.n_rows == 0) return SONDE_OK;
+    if (!run->options.tap || run->muted || run->set.n_rows == 0) return SONDE_OK;
     bool ragged = r->buffers[buf].ragged;
     sonde_tap_view view = {.point = op->steps[0]->hook,
                            .block = run->block_number,

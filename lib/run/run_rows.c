@@ -112,6 +112,7 @@ static bool goes_on(const sonde_run *run, const sonde_batch_row *row)
 {
     const sonde_plan *plan = run->plan;
     const sonde_batch_item *item = &run->items[row->item];
+    if (run->muted) return false;
     if (plan->options.want_labels) return true;
     if (item->want_logits && is_last_row(run, row)) return true;
     if (!plan->points_after_narrow) return false;

@@ -21,7 +21,8 @@ void sonde_schedule_fail(shared_state *shared, uint64_t index, const sonde_error
     pthread_mutex_unlock(&shared->lock);
 }
 
-static bool winding_down(shared_state *shared, uint64_t *limit)
+/* *changes: what wait_for_change is told later. */
+static bool winding_down(shared_state *shared, uint64_t *limit, uint64_t *changes)
 {
     const sonde_schedule_callbacks *callbacks = shared->callbacks;
     pthread_mutex_lock(&shared->lock);
@@ -31,6 +32,7 @@ static bool winding_down(shared_state *shared, uint64_t *limit)
     }
     bool down = shared->cancelled || shared->failed;
     *limit = shared->cancelled ? 0 : shared->failed ? shared->failed_index : UINT64_MAX;
+    *changes = shared->n_changes;
     pthread_mutex_unlock(&shared->lock);
     return down;
 }
@@ -38,6 +40,7 @@ static bool winding_down(shared_state *shared, uint64_t *limit)
 void sonde_schedule_wake(shared_state *shared)
 {
     pthread_mutex_lock(&shared->lock);
+    shared->n_changes++;
     pthread_cond_broadcast(&shared->changed);
     pthread_mutex_unlock(&shared->lock);
 }
@@ -60,6 +63,7 @@ static sonde_next ask_next(shared_state *shared, sonde_request *request)
         }
         if (what == SONDE_NEXT_END) {
             shared->ended = true;
+            shared->n_changes++;
             pthread_cond_broadcast(&shared->changed);
         }
     }
@@ -67,7 +71,8 @@ static sonde_next ask_next(shared_state *shared, sonde_request *request)
     return what;
 }
 
-static void wait_for_change(shared_state *shared)
+/* Sleeps unless something changed since `changes` was read. */
+static void wait_for_change(shared_state *shared, uint64_t changes)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -77,24 +82,42 @@ static void wait_for_change(shared_state *shared)
         until.tv_sec++;
     }
     pthread_mutex_lock(&shared->lock);
-    if (!shared->ended && !shared->failed && !shared->cancelled)
+    if (shared->n_changes == changes && !shared->failed && !shared->cancelled)
         pthread_cond_timedwait(&shared->changed, &shared->lock, &until);
     pthread_mutex_unlock(&shared->lock);
 }
 
 /* ---- flights ------------------------------------------------------------------------------------ */
 
-static void flight_destroy(flight *f)
+static void free_flight(flight *f)
 {
-    sonde_sequence_destroy(&f->sequence);
+    sonde_free(f->made);
     sonde_free(f);
 }
 
 void sonde_schedule_remove(worker *w, int32_t at)
 {
-    flight_destroy(w->flights[at]);
+    flight *f = w->flights[at];
     for (int32_t i = at; i + 1 < w->n_flights; i++) w->flights[i] = w->flights[i + 1];
     w->n_flights--;
+    sonde_schedule_close(w, f);
+    free_flight(f);
+}
+
+void sonde_schedule_see(worker *w, flight *f, int64_t n)
+{
+    int64_t prompt = f->request.n_tokens;
+    if (n <= f->seen) return;
+    w->stats.prompt_tokens += (uint64_t)(SONDE_MIN(n, prompt) - SONDE_MIN(f->seen, prompt));
+    f->seen = n;
+}
+
+/* Rows at the beginning of a prompt that nobody wants: never the last, which is sampled from. */
+static int64_t count_unwanted(const shared_state *shared, const sonde_request *r)
+{
+    int64_t n = 0;
+    while (n < r->n_tokens - 1 && (!shared->shows || (r->keep && !r->keep[n]))) n++;
+    return shared->labels ? 0 : n;
 }
 
 static sonde_status admit(worker *w, const sonde_request *request, sonde_error *err)
@@ -111,28 +134,37 @@ static sonde_status admit(worker *w, const sonde_request *request, sonde_error *
     }
     /* The last sampled token is never run: it needs no position. */
     f->max_new = SONDE_MIN(SONDE_MAX(request->max_new, 0), limit - request->n_tokens + 1);
-    int64_t positions = request->n_tokens + (f->max_new > 0 ? f->max_new - 1 : 0);
-    sonde_status status = sonde_sequence_create(w->run, positions, request->n_tokens, request->user,
-                                                &f->sequence, err);
+    f->unwanted = count_unwanted(w->shared, request);
+    sonde_status status = sonde_schedule_check_fits(w->shared, f, err);
     if (status != SONDE_OK) {
-        sonde_free(f);
+        free_flight(f);
         return status;
     }
     w->flights[w->n_flights++] = f;
     return SONDE_OK;
 }
 
+/* Rows that the flights can give to the next step; none that waits for pages or a prefix. */
+static int64_t rows_at_hand(const worker *w, bool *all_begun)
+{
+    int64_t rows = 0;
+    *all_begun = true;
+    for (int32_t i = 0; i < w->n_flights; i++) {
+        const flight *f = w->flights[i];
+        int64_t left = f->request.n_tokens - f->ran;
+        if (!f->sequence) *all_begun = false;
+        if (f->settled) rows += left > 0 ? SONDE_MIN(left, w->shared->options.chunk) : 1;
+    }
+    return rows;
+}
+
 /* Takes in sequences while there is room; *more false when the source has ended. */
 static void admit_sequences(worker *w, bool *more)
 {
-    int64_t rows = 0;
-    for (int32_t i = 0; i < w->n_flights; i++) {
-        const sonde_request *r = &w->flights[i]->request;
-        int64_t left = r->n_tokens - w->flights[i]->ran;
-        rows += left > 0 ? SONDE_MIN(left, w->shared->options.chunk) : 1;
-    }
-    *more = true;
-    while (w->n_flights < w->shared->options.batch_sequences &&
+    bool all_begun;
+    sonde_schedule_begin_flights(w);
+    int64_t rows = rows_at_hand(w, &all_begun);
+    while (*more && all_begun && w->n_flights < w->shared->options.batch_sequences &&
            rows < w->shared->options.batch_tokens) {
         sonde_request request;
         sonde_next what = ask_next(w->shared, &request);
@@ -143,7 +175,8 @@ static void admit_sequences(worker *w, bool *more)
             sonde_schedule_fail(w->shared, request.index, &error);
             return;
         }
-        rows += SONDE_MIN(request.n_tokens, w->shared->options.chunk);
+        sonde_schedule_begin_flights(w);
+        rows = rows_at_hand(w, &all_begun);
     }
 }
 
@@ -170,18 +203,18 @@ static void run_loop(worker *w)
 {
     bool more = true;
     while (more || w->n_flights > 0) {
-        uint64_t limit;
-        if (winding_down(w->shared, &limit)) sonde_schedule_drop_from(w, limit);
+        uint64_t limit, changes;
+        if (winding_down(w->shared, &limit, &changes)) sonde_schedule_drop_from(w, limit);
         admit_sequences(w, &more);
-        if (w->n_flights > 0) sonde_schedule_step(w);
-        else if (more) wait_for_change(w->shared);
+        bool ran = w->n_flights > 0 && sonde_schedule_step(w);
+        if (!ran && (more || w->n_flights > 0)) wait_for_change(w->shared, changes);
     }
 }
 
 static sonde_status worker_open(worker *w, tap_context *tap_of, sonde_error *err)
 {
     const sonde_schedule_options *options = &w->shared->options;
-    sonde_run_options run_options = {.threads = options->threads};
+    sonde_run_options run_options = {.threads = options->threads, .kv = w->shared->kv};
     if (w->shared->callbacks->point) {
         run_options.tap = tap;
         run_options.tap_context = tap_of;
@@ -204,7 +237,6 @@ static void add_run_stats(sonde_run_stats *sum, const sonde_run_stats *add)
     sum->prefill_ns += add->prefill_ns;
     sum->decode_ns += add->decode_ns;
     sum->hook_ns += add->hook_ns;
-    sum->kv_bytes_peak += add->kv_bytes_peak;
     for (size_t i = 0; i < SONDE_COUNT(sum->step_ns); i++) sum->step_ns[i] += add->step_ns[i];
 }
 
@@ -221,6 +253,8 @@ static void worker_close(worker *w)
     shared->stats.prompt_tokens += w->stats.prompt_tokens;
     shared->stats.generated_tokens += w->stats.generated_tokens;
     shared->stats.sequences += w->stats.sequences;
+    shared->stats.preempted += w->stats.preempted;
+    shared->stats.rows_again += w->stats.rows_again;
     pthread_mutex_unlock(&shared->lock);
     sonde_sampler_destroy(&w->sampler);
     sonde_run_destroy(&w->run);
@@ -272,6 +306,25 @@ static void set_limits(shared_state *shared, const sonde_schedule_options *optio
     o->chunk = SONDE_MAX(o->chunk, 1);
 }
 
+static sonde_status open_shared(shared_state *shared, sonde_error *err)
+{
+    const sonde_plan *plan = shared->plan;
+    size_t n = (size_t)shared->options.workers;
+    shared->oldest = sonde_alloc(n, sizeof *shared->oldest);
+    if (!shared->oldest) return sonde_no_memory(err, "the workers", n * sizeof *shared->oldest);
+    for (size_t i = 0; i < n; i++) shared->oldest[i] = UINT64_MAX;
+    shared->starved = UINT64_MAX;
+    sonde_plan_wants(plan, &shared->shows, &shared->writes, &shared->labels);
+    return sonde_kv_create(plan, shared->options.kv_bytes, &shared->kv, err);
+}
+
+static sonde_status outcome(const shared_state *shared, sonde_error *err)
+{
+    if (shared->failed)
+        return sonde_fail(err, shared->failure.status, "%s", shared->failure.message);
+    return shared->cancelled ? sonde_fail(err, SONDE_INTERRUPTED, "interrupted") : SONDE_OK;
+}
+
 sonde_status sonde_schedule_run(const sonde_plan *plan, const sonde_schedule_options *options,
                                 const sonde_schedule_callbacks *callbacks,
                                 sonde_schedule_stats *stats, sonde_error *err)
@@ -281,22 +334,21 @@ sonde_status sonde_schedule_run(const sonde_plan *plan, const sonde_schedule_opt
     size_t n = (size_t)shared.options.workers;
     worker_start *starts = sonde_alloc(n, sizeof *starts);
     pthread_t *threads = sonde_alloc(n, sizeof *threads);
-    sonde_status status = SONDE_OK;
-    if (!starts || !threads) {
-        status = sonde_no_memory(err, "the workers", n * sizeof *starts);
-    } else {
+    sonde_status status = starts && threads ? open_shared(&shared, err)
+                                            : sonde_no_memory(err, "the workers", n * sizeof *starts);
+    if (status == SONDE_OK) {
         pthread_mutex_init(&shared.lock, NULL);
         pthread_cond_init(&shared.changed, NULL);
         for (size_t i = 0; i < n; i++) starts[i] = (worker_start){&shared, (int)i};
         run_workers(&shared, starts, threads);
         pthread_cond_destroy(&shared.changed);
         pthread_mutex_destroy(&shared.lock);
-        if (shared.failed)
-            status = sonde_fail(err, shared.failure.status, "%s", shared.failure.message);
-        else if (shared.cancelled)
-            status = sonde_fail(err, SONDE_INTERRUPTED, "interrupted");
+        sonde_kv_stats_get(shared.kv, &shared.stats.kv);
+        status = outcome(&shared, err);
     }
     if (stats) *stats = shared.stats;
+    sonde_kv_destroy(&shared.kv);
+    sonde_free(shared.oldest);
     sonde_free(starts);
     sonde_free(threads);
     return status;

@@ -7,6 +7,12 @@
  * that are starting. Sequences are handed out in input order; what a row computes never depends on
  * the worker or the company it ran in.
  *
+ * The cache is one for all workers. A prompt begins with the rows that it shares with an earlier one
+ * and that nobody wants to see; a sequence whose beginning is just being computed waits for it. When
+ * the cache is full, sequences wait to begin; when one that runs finds no page, the youngest of its
+ * worker gives up its own and is run again later, unseen as far as it had come. Sequences of a plan
+ * that writes to points are promised all of their pages before they begin.
+ *
  * All callbacks are called from worker threads; `next` one call at a time, the others concurrently
  * for different sequences and in order within one. The first failure (by lowest sequence index
  * among those seen when the run winds down) is what sonde_schedule_run returns.
@@ -71,11 +77,15 @@ typedef struct sonde_schedule_options {
     int64_t batch_tokens;     /* rows of a step at most; lowered to the plan's batch_rows */
     int64_t batch_sequences;  /* sequences at once in a worker; lowered to the plan's */
     int64_t chunk;            /* prefill tokens of one sequence in a step */
+    uint64_t kv_bytes;        /* of the cache, all workers; 0: no limit. A sequence that does not fit
+                                 alone is TOO_BIG */
 } sonde_schedule_options;
 
 typedef struct sonde_schedule_stats {
     sonde_run_stats run; /* summed over workers */
+    sonde_kv_stats kv;
     uint64_t prompt_tokens, generated_tokens, sequences;
+    uint64_t preempted, rows_again; /* sequences that gave up their pages; rows run once more */
 } sonde_schedule_stats;
 
 /* Runs until `next` says END and all sequences are done, or something fails or is cancelled

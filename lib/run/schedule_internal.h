@@ -1,6 +1,6 @@
 /*
- * schedule_internal.h - what workers share, and a worker. One mutex guards the source of requests
- * and the first failure; a worker owns everything else it touches.
+ * schedule_internal.h - what workers share, and a worker. One mutex guards the source of requests,
+ * the first failure and what workers tell each other; a worker owns everything else it touches.
  */
 #ifndef SONDE_SCHEDULE_INTERNAL_H
 #define SONDE_SCHEDULE_INTERNAL_H
@@ -13,9 +13,16 @@ typedef struct shared_state {
     const sonde_plan *plan;
     sonde_schedule_options options; /* within the plan's limits */
     int64_t max_positions;
+    bool shows;  /* rows of prompts are wanted by points, or all of them by labels */
+    bool labels;
+    bool writes; /* a point is written: nothing that ran can be run again */
+    sonde_kv *kv;
     const sonde_schedule_callbacks *callbacks;
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a sequence ended, or the run is winding down */
+    pthread_cond_t changed; /* a step was taken, or the run is winding down */
+    uint64_t n_changes;
+    uint64_t *oldest;       /* [workers] lowest index of a sequence that has begun; UINT64_MAX */
+    uint64_t starved;       /* index of the first of all, when it found no page; UINT64_MAX */
     bool ended;             /* `next` said END */
     bool cancelled;
     bool failed;
@@ -27,11 +34,16 @@ typedef struct shared_state {
 /* A sequence in flight. */
 typedef struct flight {
     sonde_request request;
-    sonde_sequence *sequence;
+    sonde_sequence *sequence; /* NULL: it holds no pages */
+    bool settled;       /* it has found its prefix, or need not look: it may run */
+    int64_t committed;  /* blocks that it was promised */
+    int64_t unwanted;   /* rows at the beginning that nobody wants to see */
     int64_t ran;        /* tokens of the request that are in the cache */
+    int64_t seen;       /* rows that were shown, labelled and sampled from */
+    uint32_t *made;     /* [generated] the last of them runs next (when ran == n_tokens) */
+    size_t made_capacity;
     int64_t generated;  /* tokens sampled */
     int64_t max_new;    /* of the request, or what the plan's positions leave */
-    uint32_t pending;   /* the sampled token that runs next (when ran == n_tokens) */
     int64_t count;      /* rows in the step being built; 0: none */
     int64_t first_row;  /* of them in the batch */
     int32_t item;       /* its item in that step */
@@ -47,15 +59,30 @@ typedef struct worker {
     int32_t n_flights;
     sonde_batch_item *items;
     int64_t n_rows; /* of the step being built */
+    bool starves;   /* its first flight is the one that is starved */
     sonde_schedule_stats stats;
 } worker;
 
-/* schedule_step.c: one step over the worker's flights: rows, labels, sampling, ends. */
-void sonde_schedule_step(worker *w);
+/* schedule_step.c: one step over the worker's flights: rows, labels, sampling, ends. False: none of
+ * them can go on before something changes. */
+bool sonde_schedule_step(worker *w);
+/* schedule_pages.c: who holds pages of the cache. */
+sonde_status sonde_schedule_check_fits(const shared_state *shared, const flight *f, sonde_error *err);
+/* Flights without pages begin where there is room for them; those that wait for a prefix look again. */
+void sonde_schedule_begin_flights(worker *w);
+/* Pages for the next `count` rows, if need be those of the worker's youngest flights behind this one
+ * that are not in the step being built. False: none. */
+bool sonde_schedule_reserve(worker *w, flight *f, int64_t count);
+/* No flight found a page: the first of the worker gives up its own, or waits as the first of all; it
+ * fails when nobody else holds any. */
+void sonde_schedule_unblock(worker *w);
+void sonde_schedule_close(worker *w, flight *f); /* gives its pages back */
 /* schedule.c */
 void sonde_schedule_fail(shared_state *shared, uint64_t index, const sonde_error *error);
-void sonde_schedule_wake(shared_state *shared); /* a sequence ended */
+void sonde_schedule_wake(shared_state *shared); /* a step was taken */
 void sonde_schedule_remove(worker *w, int32_t at);
+/* Rows before `n` of a flight need not be shown any more. */
+void sonde_schedule_see(worker *w, flight *f, int64_t n);
 void sonde_schedule_drop_from(worker *w, uint64_t limit); /* flights of index >= limit */
 
 #endif

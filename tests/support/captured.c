@@ -11,6 +11,7 @@
 #define N_NEW 6
 
 static const int64_t lengths[CASE_SEQUENCES] = {1, 17, 64, 2, 70, 5, 63, 40};
+static const int64_t long_lengths[CASE_SEQUENCES] = {70, 72, 66, 30, 70, 69, 74, 65};
 
 sonde_model *case_model(const char *family, const char *backend, const char *level, uint32_t off)
 {
@@ -78,16 +79,21 @@ static sonde_status give_next(void *context, sonde_request *request, sonde_next 
     kept_sequence *s = &c->sequences[c->next++];
     *request = (sonde_request){.index = (uint64_t)s->index, .tokens = s->prompt,
                                .n_tokens = s->n_prompt, .max_new = N_NEW, .seed = 5,
-                               .keep_generated = true, .label_next = true, .user = s};
+                               .keep = s->first_kept > 0 ? s->keep : NULL, .keep_generated = true,
+                               .label_next = true, .user = s};
     if (s->index % 2) request->sampling = sampled;
     *what = SONDE_NEXT_GIVEN;
     return SONDE_OK;
 }
 
-static sonde_status keep_row(kept_rows *rows, const sonde_tap_view *view, int64_t r, sonde_error *err)
+/* Rows before `first` may come or not. */
+static sonde_status keep_row(kept_rows *rows, int64_t first, const sonde_tap_view *view, int64_t r,
+                             sonde_error *err)
 {
     const float *from = view->indptr ? view->data + view->indptr[r] : view->data + r * view->stride;
     int64_t n = view->indptr ? view->indptr[r + 1] - view->indptr[r] : view->width;
+    if (rows->next_position == 0) rows->next_position = first;
+    if (view->rows[r].position < first) return SONDE_OK;
     if (view->rows[r].position != rows->next_position)
         return sonde_fail(err, SONDE_INTERNAL, "position %lld came where %lld was due",
                           (long long)view->rows[r].position, (long long)rows->next_position);
@@ -108,7 +114,7 @@ static sonde_status keep_point(void *context, int worker, const sonde_tap_view *
         const sonde_tap_span *span = &view->spans[i];
         kept_sequence *s = view->users[span->item];
         for (int64_t r = span->first; r < span->first + span->count; r++)
-            SONDE_TRY(keep_row(&s->points[view->point], view, r, err));
+            SONDE_TRY(keep_row(&s->points[view->point], s->first_kept, view, r, err));
     }
     return SONDE_OK;
 }
@@ -152,7 +158,20 @@ static sonde_status keep_done(void *context, void *user, sonde_finish finish, so
 
 /* ---- a run ------------------------------------------------------------------------------------------ */
 
-static bool captured_init(captured *c, const sonde_model *model)
+static void make_prompt(kept_sequence *s, const run_case *how, uint32_t vocab, uint32_t *random)
+{
+    uint32_t common = 99;
+    s->n_prompt = how->prefix ? long_lengths[s->index] : lengths[s->index];
+    for (int64_t t = 0; t < s->n_prompt; t++) {
+        *random = *random * 1664525u + 1013904223u;
+        common = common * 1664525u + 1013904223u;
+        s->prompt[t] = ((t < how->prefix ? common : *random) >> 8) % vocab;
+    }
+    s->first_kept = how->prefix ? s->n_prompt - 3 : 0;
+    for (int64_t t = s->first_kept; t < s->n_prompt; t++) s->keep[t] = 1;
+}
+
+static bool captured_init(captured *c, const sonde_model *model, const run_case *how)
 {
     sonde_model_info info;
     sonde_model_info_get(model, &info);
@@ -163,11 +182,7 @@ static bool captured_init(captured *c, const sonde_model *model)
         kept_sequence *s = &c->sequences[i];
         s->captured = c;
         s->index = i;
-        s->n_prompt = lengths[i];
-        for (int64_t t = 0; t < s->n_prompt; t++) {
-            random = random * 1664525u + 1013904223u;
-            s->prompt[t] = (random >> 8) % (uint32_t)info.vocab;
-        }
+        make_prompt(s, how, (uint32_t)info.vocab, &random);
         for (int64_t t = 0; t < CASE_POSITIONS; t++) s->logprobs[t] = NAN;
         s->points = sonde_alloc((size_t)c->n_points, sizeof *s->points);
         if (!s->points) return false;
@@ -178,7 +193,7 @@ static bool captured_init(captured *c, const sonde_model *model)
 sonde_status captured_run(const sonde_model *model, const run_case *how, captured *c,
                           sonde_error *err)
 {
-    if (!captured_init(c, model))
+    if (!captured_init(c, model, how))
         return sonde_no_memory(err, "a kept run", sizeof *c);
     sonde_plan *plan = case_plan(model, how, err);
     if (!plan) return err->status;
@@ -187,7 +202,9 @@ sonde_status captured_run(const sonde_model *model, const run_case *how, capture
                                       .threads = (int32_t)or_else(how->threads, 1),
                                       .batch_tokens = or_else(how->batch_tokens, 256),
                                       .batch_sequences = or_else(how->batch_sequences, 64),
-                                      .chunk = or_else(how->chunk, 512)};
+                                      .chunk = or_else(how->chunk, 512),
+                                      .kv_bytes = (uint64_t)how->kv_blocks *
+                                                  c->plan.kv_bytes_per_page_all_layers};
     sonde_schedule_callbacks callbacks = {.context = c, .next = give_next, .point = keep_point,
                                           .labels = keep_labels, .token = keep_token,
                                           .done = keep_done};

@@ -22,6 +22,9 @@ typedef struct run_case {
     const char *only; /* local name of the one point that is wanted; NULL: all points */
     bool last_block;  /* with `only`: of the last block alone */
     bool no_labels;
+    int64_t prefix;    /* tokens that all prompts begin with; > 0: long prompts, of which only the last 3
+                          rows are wanted */
+    int64_t kv_blocks; /* the cache's limit; 0: none */
     uint64_t ragged_bytes;
 } run_case;
 
@@ -36,6 +39,8 @@ typedef struct kept_sequence {
     int64_t index;
     uint32_t prompt[CASE_POSITIONS];
     int64_t n_prompt;
+    int64_t first_kept; /* position of the first row that is wanted */
+    uint8_t keep[CASE_POSITIONS];
     kept_rows *points; /* [n_points] */
     uint32_t tokens[CASE_POSITIONS];
     float logprobs[CASE_POSITIONS]; /* of the prompt's tokens, by position; NaN: none came */
@@ -56,7 +61,7 @@ typedef struct captured {
 sonde_model *case_model(const char *family, const char *backend, const char *level, uint32_t off);
 /* The plan of a case over a model; NULL with *err filled. */
 sonde_plan *case_plan(const sonde_model *model, const run_case *how, sonde_error *err);
-/* Runs the sequences of `how`: lengths 1 to 70 tokens, each followed by 6 sampled ones (greedy for
+/* Runs the sequences of `how`: lengths 1 to 70 tokens (30 to 74 with a common prefix), each followed by 6 sampled ones (greedy for
  * even indices). */
 sonde_status captured_run(const sonde_model *model, const run_case *how, captured *c,
                           sonde_error *err);

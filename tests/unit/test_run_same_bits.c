@@ -37,9 +37,30 @@ static const run_case ways[] = {
     {.name = "no fuse", .off = SONDE_OFF_FUSE},
     {.name = "no narrow", .off = SONDE_OFF_NARROW},
     {.name = "no alias", .off = SONDE_OFF_ALIAS},
+    {.name = "a cache for one sequence", .kv_blocks = 2},
+    {.name = "a cache for two, two workers", .workers = 2, .kv_blocks = 4, .chunk = 7},
+    {.name = "a cache of 3 blocks, three workers", .workers = 3, .kv_blocks = 3},
+    {.name = "a cache of 5 blocks, no narrow", .kv_blocks = 5, .off = SONDE_OFF_NARROW},
     {.name = "no labels", .no_labels = true},
     {.name = "no labels, no narrow", .no_labels = true, .off = SONDE_OFF_NARROW},
 };
+
+/* Prompts that begin alike, without labels: nobody wants to see their first rows. */
+static const run_case alike[] = {
+    {.name = "shared"},
+    {.name = "shared, not switched on", .off = SONDE_OFF_PREFIX},
+    {.name = "shared, one sequence", .batch_sequences = 1},
+    {.name = "shared, chunks of 7", .chunk = 7},
+    {.name = "shared, steps of 5 rows", .batch_tokens = 5},
+    {.name = "shared, two threads", .threads = 2},
+    {.name = "shared, two workers", .workers = 2, .batch_sequences = 2},
+    {.name = "shared, three workers, chunks of 7", .workers = 3, .chunk = 7},
+    {.name = "shared, no narrow", .off = SONDE_OFF_NARROW},
+    {.name = "shared, a cache for one sequence", .kv_blocks = 2},
+    {.name = "shared, a cache of 3 blocks, two workers", .workers = 2, .kv_blocks = 3},
+    {.name = "shared, a cache of 4 blocks, three workers", .workers = 3, .kv_blocks = 4, .chunk = 7},
+};
+static const int64_t prefixes[] = {3, 29, 64, 68};
 
 static const run_case mapped = {.name = "weights left in the file", .threads = 2};
 
@@ -88,6 +109,51 @@ static void test_the_oracle_keeps_its_bits(void **state)
 {
     (void)state;
     check_ways("oracle", NULL);
+}
+
+static int compare_alike(const sonde_model *model, int64_t prefix, uint64_t *shared,
+                         uint64_t *preempted)
+{
+    captured want, got;
+    sonde_error err = {0};
+    run_case how = plainest;
+    int n = 0;
+    how.prefix = prefix;
+    how.no_labels = true;
+    how.off |= SONDE_OFF_PREFIX;
+    if (captured_run(model, &how, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+    assert_int_equal(want.stats.kv.shared_tokens, 0);
+    for (size_t i = 0; i < SONDE_COUNT(alike); i++) {
+        how = alike[i];
+        how.prefix = prefix;
+        how.no_labels = true;
+        if (captured_run(model, &how, &got, &err) != SONDE_OK) fail_msg("%s: %s", how.name, err.message);
+        n += captured_differences(model, &want, &got, how.name);
+        assert_int_equal(got.stats.prompt_tokens, want.stats.prompt_tokens);
+        if (how.off & SONDE_OFF_PREFIX) assert_int_equal(got.stats.kv.shared_tokens, 0);
+        *shared += got.stats.kv.shared_tokens;
+        *preempted += got.stats.preempted;
+        captured_reset(&got);
+    }
+    captured_reset(&want);
+    return n;
+}
+
+static void test_prefixes_and_short_caches(void **state)
+{
+    int n = 0;
+    (void)state;
+    for (size_t f = 0; f < SONDE_COUNT(families); f++) {
+        uint64_t shared = 0, preempted = 0;
+        sonde_model *model = case_model(families[f], "cpu", NULL, 0);
+        for (size_t i = 0; i < SONDE_COUNT(prefixes); i++)
+            n += compare_alike(model, prefixes[i], &shared, &preempted);
+        sonde_model_close(&model);
+        print_message("%s: %llu tokens shared, %llu sequences gave up their pages\n", families[f],
+                      (unsigned long long)shared, (unsigned long long)preempted);
+        assert_true(shared > 0 && preempted > 0);
+    }
+    assert_int_equal(n, 0);
 }
 
 /* Another instruction set against the scalar level, which is the definition. */
@@ -221,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_ropes_of_long_contexts_are_made_row_by_row),
         cmocka_unit_test(test_nothing_is_missing),
         cmocka_unit_test(test_batches_chunks_threads_workers_and_switches),
+        cmocka_unit_test(test_prefixes_and_short_caches),
         cmocka_unit_test(test_the_oracle_keeps_its_bits),
         cmocka_unit_test(test_avx2_is_scalar),
         cmocka_unit_test(test_avx512_is_scalar),

@@ -113,6 +113,11 @@ typedef struct sonde_job_summary {
     uint64_t steps_planned;
     const char *stored_dtypes; /* "bf16, f32" */
     bool sealed, complete;
+    int32_t workers, threads;
+    const char *why; /* of workers and threads; borrowed from the job */
+    uint64_t shared_tokens; /* of the prompts: found in the cache, not run */
+    uint64_t kv_bytes_peak;
+    uint64_t preempted, rows_again; /* sequences whose pages others needed; rows run once more */
     uint64_t load_ns, tokenize_ns, prefill_ns, decode_ns, hook_ns, codec_ns, write_ns, wait_ns;
     uint64_t peak_rss_bytes;
 } sonde_job_summary;

@@ -24,7 +24,8 @@ typedef struct sonde_model sonde_model;
     X(NARROW, 2, "narrow", "run every row through the last block and the logits")                  \
     X(ALIAS, 3, "alias", "give every buffer memory of its own")                                    \
     X(PACK, 4, "pack", "leave the weights in the file: no packed copies")                          \
-    X(QUANT, 5, "quant", "widen quantised weights to f32 when they are packed")
+    X(QUANT, 5, "quant", "widen quantised weights to f32 when they are packed")                    \
+    X(PREFIX, 6, "prefix", "run every row of prompts that begin alike")
 #define SONDE_OFF_ENUM(name, bit, text, help) SONDE_OFF_##name = 1u << (bit),
 enum { SONDE_OFF_LIST(SONDE_OFF_ENUM) SONDE_OFF_NONE = 0 };
 #undef SONDE_OFF_ENUM
