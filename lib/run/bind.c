@@ -22,8 +22,6 @@ const sonde_bound *sonde_model_bound(const sonde_model *model, sonde_role role, 
 void sonde_model_unbind(sonde_model *model)
 {
     for (int64_t i = 0; i < model->n_bound; i++) {
-        for (int64_t j = 0; j < model->bound[i].n_matrices; j++)
-            sonde_free(model->bound[i].matrices[j].data);
         sonde_free(model->bound[i].matrices);
         sonde_free(model->bound[i].tensors);
         sonde_free(model->bound[i].vector);
@@ -31,6 +29,8 @@ void sonde_model_unbind(sonde_model *model)
     sonde_free(model->bound);
     sonde_free(model->bound_at);
     sonde_free(model->used);
+    sonde_free(model->packed);
+    model->packed = NULL;
     model->bound = NULL;
     model->bound_at = NULL;
     model->used = NULL;
