@@ -20,20 +20,21 @@ typedef struct pair {
     uint32_t left, right;
 } pair;
 
-#define KEPT_BYTES 32
-#define KEPT_IDS 8
-#define KEPT_PIECES 2048
+#define KEPT_BYTES 26
+#define KEPT_IDS 6
+#define MOST_KEPT 16384 /* pieces: a power of two */
 
-/* A piece and what it became. */
+/* A piece and what it became: one line of a cache. */
 typedef struct kept_piece {
-    uint8_t n_bytes, n_ids;
+    uint8_t n_bytes, n_ids;                  /* n_bytes 0: nothing */
     uint8_t first[KEPT_IDS], last[KEPT_IDS]; /* characters of each id */
     char bytes[KEPT_BYTES];
     uint32_t ids[KEPT_IDS];
 } kept_piece;
 
 struct sonde_bpe_scratch {
-    kept_piece *kept; /* [KEPT_PIECES] by hash, or NULL for a short text */
+    kept_piece *kept; /* [n_kept] by hash, or NULL for a short text */
+    size_t n_kept;    /* a power of two */
     symbol *symbols;
     size_t n_symbols, symbol_capacity;
     pair *heap;
@@ -49,13 +50,15 @@ uint64_t sonde_tokenizer_merge_steps(void)
     return merge_steps;
 }
 
-#define SHORT_TEXT 4096 /* bytes of a text that clearing the table would cost more than it saves */
+#define SHORT_TEXT 4096 /* bytes of a text that keeping pieces would cost more than it saves */
 
 sonde_bpe_scratch *sonde_bpe_scratch_create(size_t text_bytes)
 {
     sonde_bpe_scratch *s = sonde_alloc(1, sizeof *s);
-    if (s && text_bytes > SHORT_TEXT) s->kept = sonde_alloc(KEPT_PIECES, sizeof *s->kept);
-    if (s && text_bytes > SHORT_TEXT && !s->kept) sonde_bpe_scratch_destroy(&s);
+    if (!s || text_bytes <= SHORT_TEXT) return s;
+    for (s->n_kept = 1; s->n_kept < MOST_KEPT && s->n_kept < text_bytes / 8;) s->n_kept *= 2;
+    s->kept = sonde_alloc(s->n_kept, sizeof *s->kept);
+    if (!s->kept) sonde_bpe_scratch_destroy(&s);
     return s;
 }
 
@@ -302,7 +305,7 @@ static sonde_status push_id(sonde_encoder *e, uint32_t id, const sonde_char *cha
 static kept_piece *kept_at(const sonde_bpe_scratch *s)
 {
     if (!s->kept || s->n_bytes == 0 || s->n_bytes > KEPT_BYTES) return NULL;
-    return &s->kept[sonde_hash64(s->bytes, s->n_bytes) % KEPT_PIECES];
+    return &s->kept[sonde_hash64(s->bytes, s->n_bytes) & (s->n_kept - 1)];
 }
 
 static void keep(const sonde_bpe_scratch *s, kept_piece *kept)

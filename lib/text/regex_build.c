@@ -269,6 +269,14 @@ static uint64_t membership(const sonde_regex_tree *tree, uint32_t point, size_t 
     return bits;
 }
 
+static void note_ascii(sonde_regex *r, size_t n_sets)
+{
+    const uint8_t *classes = r->pages + (size_t)r->index[0] * SONDE_REGEX_PAGE;
+    for (size_t set = 0; set < n_sets; set++)
+        for (size_t c = 0; c < 128; c++)
+            r->ascii[set][c >> 6] |= (uint64_t)r->member[set * r->n_classes + classes[c]] << (c & 63);
+}
+
 static sonde_status build_alphabet(builder *b)
 {
     size_t n_edges = 0, n_classes = 0, cursor[SONDE_REGEX_SETS] = {0};
@@ -295,6 +303,7 @@ static sonde_status build_alphabet(builder *b)
     for (size_t set = 0; set < b->tree.n_sets; set++)
         for (size_t class = 0; class < n_classes; class ++)
             b->regex->member[set * n_classes + class] = classes[class] >> set & 1;
+    note_ascii(b->regex, b->tree.n_sets);
     return SONDE_OK;
 }
 

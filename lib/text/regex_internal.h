@@ -84,6 +84,7 @@ struct sonde_regex {
     uint16_t index[SONDE_UNICODE_END / SONDE_REGEX_PAGE];
     uint8_t *member;
     size_t n_classes;
+    uint64_t ascii[SONDE_REGEX_SETS][2];
     int32_t first; /* set of the characters that a match can begin with; -1: it may be empty */
 };
 

@@ -12,6 +12,7 @@ static bool in_set(const matcher *m, uint32_t set, size_t at)
 {
     const sonde_regex *r = m->r;
     uint32_t c = m->chars[at].code_point;
+    if (c < 128) return r->ascii[set][c >> 6] >> (c & 63) & 1;
     uint8_t class =
         r->pages[(size_t)r->index[c / SONDE_REGEX_PAGE] * SONDE_REGEX_PAGE + c % SONDE_REGEX_PAGE];
     return r->member[set * r->n_classes + class];

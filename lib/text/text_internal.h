@@ -46,9 +46,14 @@ typedef struct sonde_merge_table {
     size_t mask;
 } sonde_merge_table;
 
-/* Open-addressed: id + 1 of the model's pieces by text; 0: empty. */
+/* A model's piece: id + 1, 0: empty; bits of its text's hash that the slot does not tell. */
+typedef struct sonde_piece_slot {
+    uint32_t id, tag;
+} sonde_piece_slot;
+
+/* Open-addressed: the model's pieces by text. */
 typedef struct sonde_piece_table {
-    uint32_t *ids;
+    sonde_piece_slot *slots;
     size_t mask;
     uint32_t longest; /* bytes of the longest piece */
 } sonde_piece_table;

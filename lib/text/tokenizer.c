@@ -15,7 +15,7 @@ sonde_status sonde_tokenizer_new(sonde_tokenizer **tokenizer, sonde_error *err)
 static void model_reset(sonde_model *m)
 {
     sonde_free(m->merges.rows);
-    sonde_free(m->by_text.ids);
+    sonde_free(m->by_text.slots);
     sonde_free(m->char_keys);
     sonde_free(m->char_ids);
     sonde_free(m->whole);

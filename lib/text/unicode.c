@@ -61,6 +61,7 @@ bool sonde_chars_room(sonde_chars *chars, size_t n)
     chars->data = sonde_alloc_raw(n, sizeof *chars->data);
     chars->capacity = chars->data ? n : 0;
     chars->count = 0;
+    if (chars->data) sonde_pages_huge(chars->data, n * sizeof *chars->data);
     return chars->data != NULL;
 }
 
@@ -230,29 +231,60 @@ static void compose(sonde_chars *chars)
     chars->count = kept;
 }
 
-/* No form changes a text of characters below U+00A0 (compatibility) or U+00C0 (canonical). */
-static bool is_plain(const sonde_chars *chars, uint32_t limit)
+/* No form changes a character below U+00A0 (compatibility) or U+00C0 (canonical), and none of these
+ * joins one before it. */
+static size_t plain_run(const sonde_chars *chars, size_t from, uint32_t limit)
 {
-    for (size_t i = 0; i < chars->count; i++)
-        if (chars->data[i].code_point >= limit) return false;
+    size_t end = from;
+    while (end < chars->count && chars->data[end].code_point < limit) end++;
+    return end - from;
+}
+
+static bool copy_run(sonde_chars *out, const sonde_char *run, size_t n)
+{
+    if (n == 0) return true;
+    if (!sonde_grow(&out->data, &out->capacity, out->count + n, sizeof *run)) return false;
+    memcpy(out->data + out->count, run, n * sizeof *run);
+    out->count += n;
+    return true;
+}
+
+/* A part that nothing behind it joins. */
+static bool normalize_part(sonde_chars *out, const sonde_char *run, size_t n,
+                           sonde_normal_form form)
+{
+    size_t from = out->count;
+    bool good = true;
+    for (size_t i = 0; i < n && good; i++)
+        good = decompose(out, &run[i], form == SONDE_FORM_KD || form == SONDE_FORM_KC);
+    if (!good) return false;
+    sonde_chars part = {.data = out->data + from, .count = out->count - from};
+    if (!reorder(&part)) return false;
+    if (form == SONDE_FORM_C || form == SONDE_FORM_KC) compose(&part);
+    out->count = from + part.count;
     return true;
 }
 
 bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form)
 {
-    bool compat = form == SONDE_FORM_KD || form == SONDE_FORM_KC;
-    if (is_plain(chars, compat ? 0xA0 : 0xC0)) return true;
+    uint32_t limit = form == SONDE_FORM_KD || form == SONDE_FORM_KC ? 0xA0 : 0xC0;
+    size_t plain = plain_run(chars, 0, limit), at = 0;
+    if (plain == chars->count) return true;
     sonde_chars out = {0};
-    if (chars->count == 0) return true;
     bool good = sonde_chars_room(&out, chars->count);
-    for (size_t i = 0; i < chars->count && good; i++)
-        good = decompose(&out, &chars->data[i], compat);
-    good = good && reorder(&out);
+    while (at < chars->count && good) {
+        /* the last plain character may be joined by what follows */
+        size_t alone = at + plain < chars->count ? plain - (plain > 0) : plain, end = at + plain;
+        while (end < chars->count && chars->data[end].code_point >= limit) end++;
+        good = copy_run(&out, chars->data + at, alone) &&
+               normalize_part(&out, chars->data + at + alone, end - at - alone, form);
+        at = end;
+        plain = plain_run(chars, at, limit);
+    }
     if (!good) {
         sonde_free(out.data);
         return false;
     }
-    if (form == SONDE_FORM_C || form == SONDE_FORM_KC) compose(&out);
     sonde_free(chars->data);
     *chars = out;
     return true;

@@ -117,22 +117,28 @@ size_t sonde_table_size(size_t n)
     return size;
 }
 
-/* The slot of a text: of the piece that has it, or the empty one where it would stand. */
-static size_t find_slot(const sonde_tokenizer *t, const char *text, size_t n, bool outside)
+/* The slot of a text: of the piece that has it, or the empty one where it would stand; *tag: what
+ * that one is to get. */
+static sonde_piece_slot *find_slot(const sonde_tokenizer *t, const char *text, size_t n,
+                                   bool outside, uint32_t *tag)
 {
     const sonde_piece_table *table = &t->model.by_text;
-    size_t slot = (size_t)sonde_hash64(text, n) & table->mask;
-    for (; table->ids[slot]; slot = (slot + 1) & table->mask) {
-        const sonde_piece *p = &t->pieces[table->ids[slot] - 1];
+    uint64_t hash = sonde_hash64(text, n);
+    size_t slot = (size_t)hash & table->mask;
+    *tag = (uint32_t)(hash >> 32);
+    for (; table->slots[slot].id; slot = (slot + 1) & table->mask) {
+        if (table->slots[slot].tag != *tag) continue;
+        const sonde_piece *p = &t->pieces[table->slots[slot].id - 1];
         if (p->length == n && p->outside == outside && memcmp(p->text, text, n) == 0) break;
     }
-    return slot;
+    return &table->slots[slot];
 }
 
 int64_t sonde_vocabulary_find(const sonde_tokenizer *t, const char *text, size_t n)
 {
-    if (!t->model.by_text.ids || n > t->model.by_text.longest) return -1;
-    return (int64_t)t->model.by_text.ids[find_slot(t, text, n, false)] - 1;
+    uint32_t tag;
+    if (!t->model.by_text.slots || n > t->model.by_text.longest) return -1;
+    return (int64_t)find_slot(t, text, n, false, &tag)->id - 1;
 }
 
 int64_t sonde_vocabulary_find_written(const sonde_tokenizer *t, const char *text, size_t n)
@@ -141,10 +147,12 @@ int64_t sonde_vocabulary_find_written(const sonde_tokenizer *t, const char *text
     size_t length = n;
     int64_t id = -1;
     bool mapped = raw && t->model.byte_level && sonde_unmap_bytes(text, n, raw, &length);
-    if (t->model.by_text.ids)
-        id = (int64_t)t->model.by_text
-                 .ids[find_slot(t, mapped ? raw : text, length, t->model.byte_level && !mapped)] -
-             1;
+    uint32_t tag;
+    if (t->model.by_text.slots)
+        id =
+            (int64_t)find_slot(t, mapped ? raw : text, length, t->model.byte_level && !mapped, &tag)
+                ->id -
+            1;
     if (raw != small) sonde_free(raw);
     return id;
 }
@@ -153,16 +161,17 @@ static sonde_status index_texts(sonde_tokenizer *t, sonde_error *err)
 {
     sonde_piece_table *table = &t->model.by_text;
     size_t size = sonde_table_size(t->n_pieces);
-    table->ids = sonde_alloc(size, sizeof *table->ids);
-    if (!table->ids) return sonde_no_memory(err, "the vocabulary's index", size * 4);
+    table->slots = sonde_alloc(size, sizeof *table->slots);
+    if (!table->slots) return sonde_no_memory(err, "the vocabulary's index", size * 8);
     table->mask = size - 1;
     for (size_t id = 0; id < t->n_pieces; id++) {
         const sonde_piece *p = &t->pieces[id];
         if (!p->in_model) continue;
-        size_t slot = find_slot(t, p->text, p->length, p->outside);
+        uint32_t tag;
+        sonde_piece_slot *slot = find_slot(t, p->text, p->length, p->outside, &tag);
         /* Of two equal texts a unigram model keeps the last, a vocabulary by text has none. */
-        if (!table->ids[slot] || t->model.kind == SONDE_MODEL_UNIGRAM)
-            table->ids[slot] = (uint32_t)id + 1;
+        if (!slot->id || t->model.kind == SONDE_MODEL_UNIGRAM)
+            *slot = (sonde_piece_slot){(uint32_t)id + 1, tag};
         table->longest = SONDE_MAX(table->longest, p->length);
     }
     return SONDE_OK;

@@ -115,6 +115,20 @@ static void test_nfc_knows_only_old_marks(void **state)
     check_form(SONDE_FORM_D, 1, (uint32_t[]){0xAC01}, 3, (uint32_t[]){0x1100, 0x1161, 0x11A8});
 }
 
+/* Plain writing is copied as it stands, but for the letter that a mark behind it joins. */
+static void test_marks_between_plain_writing_join_one_letter(void **state)
+{
+    (void)state;
+    check_form(SONDE_FORM_C, 7, (uint32_t[]){'a', 'e', 0x0301, 'b', ' ', 0x2019, 'c'}, 6,
+               (uint32_t[]){'a', 0xE9, 'b', ' ', 0x2019, 'c'});
+    check_form(SONDE_FORM_C, 5, (uint32_t[]){0x0301, 'a', 0x0301, 'a', 0x0301}, 3,
+               (uint32_t[]){0x0301, 0xE1, 0xE1});
+    check_form(SONDE_FORM_KC, 5, (uint32_t[]){'x', 0xA0, 'e', 0x0301, 'y'}, 4,
+               (uint32_t[]){'x', ' ', 0xE9, 'y'});
+    check_form(SONDE_FORM_D, 3, (uint32_t[]){'a', 0xE9, 'b'}, 4,
+               (uint32_t[]){'a', 'e', 0x0301, 'b'});
+}
+
 /* A hundred thousand marks in the wrong order: not the square of that in steps. */
 static void test_long_runs_of_marks_are_ordered(void **state)
 {
@@ -312,8 +326,10 @@ static void test_one_space_is_stripped_at_the_start_alone(void **state)
 }
 
 static const char metaspace[] =
-    "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" LINE "\",\"prepend_scheme\":\"first\"},"
-    "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"" LINE "\",\"prepend_scheme\":\"first\"},"
+    "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"" LINE
+    "\",\"prepend_scheme\":\"first\"},"
+    "\"decoder\":{\"type\":\"Metaspace\",\"replacement\":\"" LINE
+    "\",\"prepend_scheme\":\"first\"},"
     "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"" LINE "a\",-1]]},"
     "\"added_tokens\":[{\"id\":300,\"content\":\"" LINE LINE "b " LINE "\"}]}";
 
@@ -382,6 +398,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_splits_and_digits_have_different_unicodes),
         cmocka_unit_test(test_nfc_knows_only_old_marks),
+        cmocka_unit_test(test_marks_between_plain_writing_join_one_letter),
         cmocka_unit_test(test_long_runs_of_marks_are_ordered),
         cmocka_unit_test(test_long_s_is_an_s_without_case),
         cmocka_unit_test(test_literal_mode_silences_special_tokens_only),
