@@ -113,6 +113,28 @@ static void print_group(const cli_verb *verb, const cli_table tables[CLI_TABLES]
     }
 }
 
+/* What each word of --off leaves out. */
+static void print_switches(FILE *out)
+{
+#define SWITCH(name, bit, text, help) {text, help},
+    static const struct {
+        const char *name, *help;
+    } switches[] = {SONDE_OFF_LIST(SWITCH)};
+#undef SWITCH
+    fprintf(out, "\nSWITCHES of --off: optimisations, none of which changes a bit\n");
+    for (size_t i = 0; i < CLI_COUNT(switches); i++)
+        fprintf(out, "      %-*s%s\n", NAME_COLUMNS - 6, switches[i].name, switches[i].help);
+}
+
+static bool takes_off(const cli_table tables[CLI_TABLES])
+{
+    bool takes = false;
+    for (int t = 0; t < CLI_TABLES; t++)
+        for (const sonde_option *o = tables[t].options; o->name; o++)
+            takes |= strcmp(o->name, "off") == 0 && cli_takes(&tables[t], o);
+    return takes;
+}
+
 void cli_print_verb_help(const cli_verb *verb, FILE *out)
 {
     if (!verb->run) {
@@ -128,5 +150,6 @@ void cli_print_verb_help(const cli_verb *verb, FILE *out)
     print_group(verb, tables, SONDE_OPTION_CONTENT,
                 "CONTENT: options that decide what comes out (and are recorded)", out);
     print_group(verb, tables, SONDE_OPTION_RUN, "RUN: options that do not change it", out);
+    if (takes_off(tables)) print_switches(out);
     if (verb->example) fprintf(out, "\nfor example\n%s", verb->example);
 }

@@ -18,13 +18,13 @@ static const word label_words[] = {{"logprob", SONDE_LABEL_LOGPROB},
                                    {"rank", SONDE_LABEL_RANK},
                                    {NULL, 0}};
 #define OFF_WORD(name, bit, text, help) {text, SONDE_OFF_##name},
-static const word off_words[] = {SONDE_OFF_LIST(OFF_WORD){NULL, 0}};
+static const word off_words[] = {{"all", SONDE_OFF_ALL}, SONDE_OFF_LIST(OFF_WORD){NULL, 0}};
 #undef OFF_WORD
 
 static sonde_status unknown_word(const char *option, const char *given, const word *words,
                                  sonde_error *err)
 {
-    const char *names[16] = {NULL};
+    const char *names[SONDE_COUNT(off_words)] = {NULL};
     sonde_string list = {0};
     for (size_t i = 0; words[i].name; i++) {
         names[i] = words[i].name;

@@ -41,7 +41,7 @@ struct sonde_model {
     uint64_t memory; /* bound on packed weights; 0: what the machine has */
     uint32_t off;    /* SONDE_OFF_PACK */
     bool hash_early; /* tensors are hashed as they are packed: their bytes are read once */
-    void *packed; /* all packed matrices, one block */
+    void *packed;    /* all packed matrices, one block */
     uint64_t file_bytes, packed_bytes, mapped_bytes;
     sonde_weight_kept kept[32];
     int64_t n_kept;

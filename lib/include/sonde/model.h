@@ -27,8 +27,13 @@ typedef struct sonde_model sonde_model;
     X(QUANT, 5, "quant", "widen quantised weights to f32 when they are packed")                    \
     X(PREFIX, 6, "prefix", "run every row of prompts that begin alike")
 #define SONDE_OFF_ENUM(name, bit, text, help) SONDE_OFF_##name = 1u << (bit),
-enum { SONDE_OFF_LIST(SONDE_OFF_ENUM) SONDE_OFF_NONE = 0 };
+#define SONDE_OFF_OR(name, bit, text, help) | 1u << (bit)
+enum {
+    SONDE_OFF_LIST(SONDE_OFF_ENUM) SONDE_OFF_NONE = 0,
+    SONDE_OFF_ALL = 0 SONDE_OFF_LIST(SONDE_OFF_OR)
+};
 #undef SONDE_OFF_ENUM
+#undef SONDE_OFF_OR
 
 typedef struct sonde_model_options {
     uint32_t struct_size;
