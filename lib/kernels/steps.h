@@ -23,16 +23,15 @@ void sonde_join_rows(const sonde_join_args *args, int64_t begin, int64_t end);
 void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,
                       double attention_scaling, void *cos, void *sin);
 
-/* Queries (rows times heads of a group) that attention works on together. */
-#define SONDE_ATTEND_QUERIES 12
-/* Length of a row of scores for keys [0, n): whole pages, and 16 more so that rows share no sets of
- * a cache. */
-static inline int64_t sonde_attend_stride(int64_t n)
+/* Most queries (rows times heads of a group) that attention works on together. */
+#define SONDE_ATTEND_QUERIES 48
+/* Scores of a query for `n` keys: whole pages. */
+static inline int64_t sonde_attend_row(int64_t n)
 {
-    return ((n + SONDE_PAGE_POSITIONS - 1) & ~(int64_t)(SONDE_PAGE_POSITIONS - 1)) + 16;
+    return (n + SONDE_PAGE_POSITIONS - 1) & ~(int64_t)(SONDE_PAGE_POSITIONS - 1);
 }
 /* Unit -> span, first row within it, number of rows, and the heads: several rows with all heads of
- * a KV head's group, or one row with a part of a group too large for a tile. */
+ * a KV head's group, or one row with a part of a group too large for a unit. */
 typedef struct sonde_attend_unit {
     const sonde_span *span;
     int64_t first, n_rows, kv_head, first_head, n_heads;

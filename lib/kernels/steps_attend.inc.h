@@ -1,85 +1,22 @@
 /*
- * steps_attend.inc.h - the KV cache and attention (kernels.md 4), included once per level.
+ * steps_attend.inc.h - attention (kernels.md 4), included once per level.
  *
  * A unit is some query rows of one sequence and one KV head: with the heads of its group up to
- * twelve queries (a larger group is cut into units), which share every key and value that is loaded.
- * Scores page by page (each an fma chain over head_dim), exact maximum, e and its 16-lane sum (lane
- * = absolute position mod 16), p = e (1 / l), then z: chains over the visible keys of each 256-key
- * block counted from position 0, block sums added in order. Keys that a query does not see may be
- * multiplied but never enter a maximum, a sum or a chain.
+ * SONDE_ATTEND_QUERIES queries (a larger group is cut into units). They pass together over the keys,
+ * so that a page of keys, then of values, is read from far away once and from the first cache by
+ * every tile of TILE queries, whose sums stay in registers.
  *
- * Scratch: scores [12][stride], then block sums [12][value_dim].
+ * Scores page by page (each an fma chain over head_dim) and the largest of each query; then e and
+ * its 16-lane sum (lane = absolute position mod 16); then block by block of 256 keys from position 0
+ * p = e (1 / l) and z: chains over the visible keys of a block, block sums added in order. Keys that
+ * a query does not see may be multiplied but never enter a maximum, a sum or a chain.
  */
 
-#define PAGE SONDE_PAGE_POSITIONS
-#define QUERIES SONDE_ATTEND_QUERIES
+#include "kernels/steps_group.inc.h"
+
 #define KEY_BLOCK 256
-/* Queries of a tile in registers, and times 16 keys or dims; up to FEW queries take 32. */
-#if defined(__AVX512F__)
-#define TILE 12
-#define FEW 12
-#else
-#define TILE 6
-#define FEW 2
-#endif
-
-/* ---- cache ------------------------------------------------------------------------------------------- */
-
-static void store_element(sonde_dtype dtype, void *base, int64_t index, float value)
-{
-    if (dtype == SONDE_DTYPE_F32) ((float *)base)[index] = value;
-    else if (dtype == SONDE_DTYPE_BF16) ((uint16_t *)base)[index] = sonde_f32_to_bf16(value);
-    else ((uint16_t *)base)[index] = sonde_f32_to_f16(value);
-}
-
-/* A unit: all rows of one span for one KV head. */
-static void cache(const sonde_cache_args *a, int64_t begin, int64_t end)
-{
-    const sonde_kv_layout *l = &a->layout;
-    int64_t per_head = (l->head_dim + l->value_dim) * PAGE;
-    for (int64_t unit = begin; unit < end; unit++) {
-        const sonde_span *span = &a->spans[unit / l->n_kv_heads];
-        int64_t head = unit % l->n_kv_heads;
-        for (int64_t r = 0; r < span->n_rows; r++) {
-            int64_t position = span->position + r, slot = position % PAGE;
-            void *page = span->pages[position / PAGE];
-            const float *k = (const float *)a->k + (span->row + r) * a->k_stride + head * l->head_dim;
-            const float *v = (const float *)a->v + (span->row + r) * a->v_stride + head * l->value_dim;
-            int64_t k_at = head * per_head, v_at = k_at + l->head_dim * PAGE + slot * l->value_dim;
-            for (int64_t i = 0; i < l->head_dim; i++)
-                store_element(l->dtype, page, k_at + i * PAGE + slot, k[i]);
-            for (int64_t i = 0; i < l->value_dim; i++)
-                store_element(l->dtype, page, v_at + i, v[i]);
-        }
-    }
-}
-
-/* ---- attention --------------------------------------------------------------------------------------- */
-
-typedef struct tile {
-    const sonde_attend_args *args;
-    const sonde_span *span;
-    int64_t kv_head, n;               /* queries */
-    int64_t row[QUERIES], head[QUERIES];
-    int64_t lo[QUERIES], hi[QUERIES]; /* keys [lo, hi) each query sees */
-    const float *q[QUERIES];
-    int64_t min_lo, max_hi, stride;   /* over the tile; row length of the scores */
-    float *scores, *sums;             /* [QUERIES][stride], [QUERIES][value_dim] */
-} tile;
-
-SONDE_INLINE vec16 load_kv(const void *base, int64_t index, sonde_dtype dtype)
-{
-    if (dtype == SONDE_DTYPE_F32) return v_load((const float *)base + index);
-    if (dtype == SONDE_DTYPE_BF16) return v_load_bf16((const uint16_t *)base + index);
-    return v_load_f16((const uint16_t *)base + index);
-}
-
-SONDE_INLINE float load_kv_one(const void *base, int64_t index, sonde_dtype dtype)
-{
-    if (dtype == SONDE_DTYPE_F32) return ((const float *)base)[index];
-    if (dtype == SONDE_DTYPE_BF16) return sonde_bf16_to_f32(((const uint16_t *)base)[index]);
-    return sonde_f16_to_f32(((const uint16_t *)base)[index]);
-}
+/* Up to so many queries, and no other tile, wait for memory: the page that follows is fetched. */
+#define LOOK_AHEAD 3
 
 /* Calls FUNCTION for n queries with the constants n and how many times 16 it takes. */
 #if TILE > 6
@@ -105,51 +42,82 @@ SONDE_INLINE float load_kv_one(const void *base, int64_t index, sonde_dtype dtyp
     default: FUNCTION(__VA_ARGS__, 6, WIDE(6), dtype); break;                                      \
     }
 
-/* ---- scores */
-
-/* Dot products of n queries from `first` with 16 * wide keys from `key`. */
-SONDE_INLINE void dot_keys(const tile *t, int64_t first, int64_t key, const int n, const int wide,
-                           const sonde_dtype dtype)
+/* acc[r][j] = fma(x[r stride], y[at + 16 j ..], acc[r][j]). */
+SONDE_INLINE void multiply(vec16 acc[TILE][2], const float *x, int64_t stride, const void *y,
+                           int64_t at, const int n, const int wide, const sonde_dtype dtype)
 {
-    const sonde_kv_layout *l = &t->args->layout;
-    const void *page = t->span->pages[key / PAGE];
-    int64_t at = t->kv_head * (l->head_dim + l->value_dim) * PAGE + key % PAGE;
-    const float *q[TILE];
-    vec16 acc[TILE][2];
+    if (wide == 1) {
+        vec16 one = load_kv(y, at, dtype);
+        SONDE_UNROLL
+        for (int r = 0; r < n; r++) acc[r][0] = v_fma(v_set(x[r * stride]), one, acc[r][0]);
+        return;
+    }
+    vec16 first = load_kv(y, at, dtype), second = load_kv(y, at + 16, dtype);
     SONDE_UNROLL
     for (int r = 0; r < n; r++) {
-        q[r] = t->q[first + r];
-        acc[r][0] = acc[r][1] = v_set(0.0f);
+        vec16 factor = v_set(x[r * stride]);
+        acc[r][0] = v_fma(factor, first, acc[r][0]);
+        acc[r][1] = v_fma(factor, second, acc[r][1]);
     }
-    for (int64_t i = 0; i < l->head_dim; i++, at += PAGE) {
-        vec16 k0 = load_kv(page, at, dtype), k1 = k0;
-        if (wide > 1) k1 = load_kv(page, at + 16, dtype);
-        SONDE_UNROLL
-        for (int r = 0; r < n; r++) {
-            vec16 x = v_set(q[r][i]);
-            acc[r][0] = v_fma(x, k0, acc[r][0]);
-            if (wide > 1) acc[r][1] = v_fma(x, k1, acc[r][1]);
-        }
-    }
-    vec16 by = v_set((float)t->args->scale);
-    SONDE_UNROLL
-    for (int r = 0; r < n; r++)
-        for (int j = 0; j < wide; j++)
-            v_store(t->scores + (first + r) * t->stride + key + 16 * j, v_mul(acc[r][j], by));
 }
 
-SONDE_INLINE void dot_tile(const tile *t, int64_t first, const int n, const int wide,
+/* ---- scores */
+
+/* Scores of 16 keys from `key` into the lanes of the largest: those that the query sees. */
+SONDE_INLINE void note_largest(const group *g, int64_t query, int64_t key, vec16 s)
+{
+    float *lanes = g->lanes + 16 * query;
+    if (key < g->lo[query] || key + 16 > g->hi[query])
+        s = v_keep(s, v_set(-INFINITY), g->lo[query] - key, g->hi[query] - key);
+    v_store(lanes, v_max(s, v_load(lanes)));
+}
+
+/* Dot products of a tile's queries with 16 * wide keys from `key`. */
+SONDE_INLINE void dot_keys(const group *g, const tile *t, int64_t key, const int n, const int wide,
                            const sonde_dtype dtype)
 {
-    int64_t step = 16 * wide;
-    for (int64_t key = t->min_lo & ~(step - 1); key < t->max_hi; key += step)
-        dot_keys(t, first, key, n, wide, dtype);
+    const void *page = g->span->pages[key / PAGE];
+    const char *ahead = next_page(g, key);
+    int64_t at = keys_at(g) + key % PAGE, head_dim = g->args->layout.head_dim;
+    const float *q = g->q + t->first * head_dim;
+    vec16 acc[TILE][2];
+    SONDE_UNROLL
+    for (int r = 0; r < n; r++) acc[r][0] = acc[r][1] = v_set(0.0f);
+    for (int64_t i = 0; i < head_dim; i++, at += PAGE) {
+        if (n <= LOOK_AHEAD) SONDE_PREFETCH(ahead + sonde_dtype_bytes(dtype, at));
+        if (n <= LOOK_AHEAD && dtype == SONDE_DTYPE_F32) SONDE_PREFETCH(ahead + 4 * at + 64);
+        multiply(acc, q + i, head_dim, page, at, n, wide, dtype);
+    }
+    vec16 by = v_set((float)g->args->scale);
+    float *s = score_at(g, t->first, key);
+    bool whole = key >= t->all_lo && key + 16 * wide <= t->all_hi;
+    SONDE_UNROLL
+    for (int r = 0; r < n; r++)
+        for (int j = 0; j < wide; j++) {
+            vec16 score = v_mul(acc[r][j], by);
+            v_store(s + r * PAGE + 16 * j, score);
+            float *lanes = g->lanes + 16 * (t->first + r);
+            if (g->biased) continue;
+            if (whole) v_store(lanes, v_max(score, v_load(lanes)));
+            else note_largest(g, t->first + r, key + 16 * j, score);
+        }
 }
 
-SONDE_INLINE void dot_all(const tile *t, const sonde_dtype dtype)
+SONDE_INLINE void dot_tile(const group *g, const tile *t, int64_t begin, int64_t end, const int n,
+                           const int wide, const sonde_dtype dtype)
 {
-    for (int64_t first = 0; first < t->n; first += TILE)
-        FOR_QUERIES(SONDE_MIN(TILE, t->n - first), dot_tile, t, first)
+    int64_t step = 16 * wide;
+    for (int64_t key = begin & ~(step - 1); key < end; key += step)
+        dot_keys(g, t, key, n, wide, dtype);
+}
+
+SONDE_INLINE void dot_pages(const group *g, const sonde_dtype dtype)
+{
+    for (int64_t page = g->base; page < g->max_hi; page += PAGE)
+        for (const tile *t = g->tiles; t < g->tiles + g->n_tiles; t++) {
+            int64_t begin = SONDE_MAX(page, t->lo), end = SONDE_MIN(page + PAGE, t->hi);
+            if (begin < end) FOR_QUERIES(t->n, dot_tile, g, t, begin, end)
+        }
 }
 
 static float rounded_bf16(float x)
@@ -158,244 +126,259 @@ static float rounded_bf16(float x)
 }
 
 /* s = fma(u, v, s) with u and v as sonde_attend_args says. */
-static void add_alibi(const tile *t, int64_t query)
+static void add_alibi(const group *g, int64_t query, int64_t page)
 {
-    const sonde_attend_args *a = t->args;
-    float slope = (float)a->slopes[t->head[query]], scale = (float)a->scale;
-    float *s = t->scores + query * t->stride;
-    int64_t lo = t->lo[query], hi = t->hi[query];
-    int64_t from = a->alibi == SONDE_ALIBI_RELATIVE ? hi - 1 : 0;
-    if (a->alibi == SONDE_ALIBI_ROUNDED) {
-        slope = rounded_bf16(slope);
-        for (int64_t key = lo; key < hi; key++)
-            s[key] = fmaf(scale, rounded_bf16(slope * rounded_bf16((float)key)), s[key]);
-        return;
+    const sonde_attend_args *a = g->args;
+    float slope = (float)a->slopes[g->head[query]], scale = (float)a->scale;
+    seen of = seen_of(g, query, page);
+    int64_t from = a->alibi == SONDE_ALIBI_RELATIVE ? page - (g->hi[query] - 1) : page;
+    if (a->alibi == SONDE_ALIBI_ROUNDED) slope = rounded_bf16(slope);
+    for (int64_t i = of.from; i < of.to; i++) {
+        float at = (float)(from + i);
+        if (a->alibi == SONDE_ALIBI_ROUNDED)
+            of.s[i] = fmaf(scale, rounded_bf16(slope * rounded_bf16(at)), of.s[i]);
+        else
+            of.s[i] = fmaf(slope, at, of.s[i]);
     }
-    for (int64_t key = lo; key < hi; key++) s[key] = fmaf(slope, (float)(key - from), s[key]);
 }
 
-static void compute_scores(const tile *t)
+static void cap_scores(const group *g, int64_t query, int64_t page)
 {
-    sonde_dtype dtype = t->args->layout.dtype;
-    if (dtype == SONDE_DTYPE_F32) dot_all(t, SONDE_DTYPE_F32);
-    else if (dtype == SONDE_DTYPE_BF16) dot_all(t, SONDE_DTYPE_BF16);
-    else dot_all(t, SONDE_DTYPE_F16);
-    for (int64_t r = 0; t->args->slopes && r < t->n; r++) add_alibi(t, r);
-    float cap = (float)t->args->softcap;
-    for (int64_t r = 0; cap != 0.0f && r < t->n; r++) {
-        float *s = t->scores + r * t->stride;
-        for (int64_t key = t->lo[r]; key < t->hi[r]; key++) s[key] = cap * sonde_tanh_f32(s[key] / cap);
-    }
+    float cap = (float)g->args->softcap;
+    seen of = seen_of(g, query, page);
+    for (int64_t i = of.from; i < of.to; i++) of.s[i] = cap * sonde_tanh_f32(of.s[i] / cap);
+}
+
+static void compute_scores(const group *g)
+{
+    sonde_dtype dtype = g->args->layout.dtype;
+    if (dtype == SONDE_DTYPE_F32) dot_pages(g, SONDE_DTYPE_F32);
+    else if (dtype == SONDE_DTYPE_BF16) dot_pages(g, SONDE_DTYPE_BF16);
+    else dot_pages(g, SONDE_DTYPE_F16);
+    for (int64_t page = g->base; g->biased && page < g->max_hi; page += PAGE)
+        for (int64_t r = 0; r < g->n; r++) {
+            if (g->args->slopes) add_alibi(g, r, page);
+            if (g->args->softcap != 0.0) cap_scores(g, r, page);
+        }
 }
 
 /* ---- softmax */
 
-/* e = exp(s - m) in place over the visible keys, and their 16-lane sum. */
-static float exponentials(float *s, int64_t lo, int64_t hi, float m)
+/* The largest score that each query sees, or its sink. Exact in any order; where there is a NaN it may
+ * be that of the numbers alone, which no one sees: e and its sum are NaN then. */
+static void find_largest(group *g)
 {
-    float lanes[16] = {0};
-    int64_t key = lo;
-    for (; key < hi && key % 16 != 0; key++) {
-        s[key] = sonde_exp_f32(s[key] - m);
-        lanes[key % 16] = lanes[key % 16] + s[key];
-    }
-    for (; key + 16 <= hi; key += 16)
-        for (int j = 0; j < 16; j++) {
-            s[key + j] = sonde_exp_f32(s[key + j] - m);
-            lanes[j] = lanes[j] + s[key + j];
+    const float *sinks = g->args->sinks;
+    for (int64_t page = g->base; g->biased && page < g->max_hi; page += PAGE)
+        for (int64_t r = 0; r < g->n; r++) {
+            seen of = seen_of(g, r, page);
+            for (int64_t i = of.from & ~(int64_t)15; i < of.to; i += 16)
+                note_largest(g, r, page + i, v_load(of.s + i));
         }
-    for (; key < hi; key++) {
-        s[key] = sonde_exp_f32(s[key] - m);
-        lanes[key % 16] = lanes[key % 16] + s[key];
+    for (int64_t r = 0; r < g->n; r++) {
+        float *lanes = g->lanes + 16 * r, m = lanes[0];
+        for (int j = 1; j < 16; j++) m = lanes[j] > m ? lanes[j] : m;
+        g->largest[r] = sinks && sinks[g->head[r]] > m ? sinks[g->head[r]] : m;
     }
-    return v_tree(v_load(lanes));
 }
 
-static void softmax_query(const tile *t, int64_t query)
+/* e = exp(s - m) in place over the keys of a page that a query sees, added to its lanes. */
+static void exponentials(const group *g, int64_t query, int64_t page)
 {
-    const float *sinks = t->args->sinks;
-    float *s = t->scores + query * t->stride;
-    int64_t lo = t->lo[query], hi = t->hi[query], head = t->head[query];
-    float m = largest_of(s + lo, hi - lo);
-    if (sinks && sinks[head] > m) m = sinks[head];
-    float l = exponentials(s, lo, hi, m);
-    if (sinks) l = l + sonde_exp_f32(sinks[head] - m);
-    float inverse = 1.0f / l;
-    for (int64_t key = lo; key < hi; key++) s[key] = s[key] * inverse;
+    seen of = seen_of(g, query, page);
+    vec16 lanes = v_load(g->lanes + 16 * query), minus = v_set(-g->largest[query]);
+    if (of.from == 0 && of.to == PAGE) {
+        SONDE_UNROLL
+        for (int i = 0; i < PAGE; i += 16) {
+            vec16 e = v_exp_negative(v_add(v_load(of.s + i), minus));
+            v_store(of.s + i, e);
+            lanes = v_add(lanes, e);
+        }
+    } else {
+        for (int64_t i = of.from & ~(int64_t)15; i < of.to; i += 16) {
+            vec16 e = v_exp_negative(v_add(v_load(of.s + i), minus));
+            v_store(of.s + i, e);
+            lanes = v_keep(v_add(lanes, e), lanes, of.from - i, of.to - i);
+        }
+    }
+    v_store(g->lanes + 16 * query, lanes);
+}
+
+static void compute_softmax(group *g)
+{
+    const float *sinks = g->args->sinks;
+    find_largest(g);
+    memset(g->lanes, 0, (size_t)(16 * g->n) * sizeof *g->lanes);
+    for (int64_t page = g->base; page < g->max_hi; page += PAGE)
+        for (int64_t r = 0; r < g->n; r++) exponentials(g, r, page);
+    for (int64_t r = 0; r < g->n; r++) {
+        float l = v_tree(v_load(g->lanes + 16 * r));
+        if (sinks) l = l + sonde_exp_f32(sinks[g->head[r]] - g->largest[r]);
+        g->inverse[r] = 1.0f / l;
+    }
+}
+
+/* p = e (1 / l) of a page's keys, for queries [first, first + n). */
+static void normalise(const group *g, int64_t first, int64_t n, int64_t page)
+{
+    float *s = score_at(g, first, page);
+    for (int64_t r = first; r < first + n; r++) {
+        vec16 inverse = v_set(g->inverse[r]);
+        SONDE_UNROLL
+        for (int i = 0; i < PAGE; i += 16, s += 16) v_store(s, v_mul(v_load(s), inverse));
+    }
 }
 
 /* ---- values */
 
-SONDE_INLINE int64_t value_at(const tile *t, int64_t key)
-{
-    const sonde_kv_layout *l = &t->args->layout;
-    return t->kv_head * (l->head_dim + l->value_dim) * PAGE + l->head_dim * PAGE +
-           key % PAGE * l->value_dim;
-}
-
-/* Chains of n queries from `first` over keys that all of them see, 16 * wide dims from `dim`. */
-SONDE_INLINE void mix_dims(const tile *t, int64_t first, int64_t from, int64_t to, int64_t dim,
+/* Chains of a tile's queries over keys [from, to) of a page that all of them see, 16 * wide dims from
+ * `dim`, in the sums. */
+SONDE_INLINE void mix_dims(const group *g, int64_t first, int64_t from, int64_t to, int64_t dim,
                            const int n, const int wide, const sonde_dtype dtype)
 {
-    int64_t dims = t->args->layout.value_dim;
-    const float *p[TILE];
-    float *sums = t->sums + first * dims + dim;
+    int64_t dims = g->args->layout.value_dim;
+    const void *page = g->span->pages[from / PAGE];
+    const char *ahead = next_page(g, from);
+    const float *p = score_at(g, first, from);
+    float *sums = g->sums + first * dims + dim;
     vec16 acc[TILE][2];
     SONDE_UNROLL
-    for (int r = 0; r < n; r++) {
-        p[r] = t->scores + (first + r) * t->stride;
+    for (int r = 0; r < n; r++)
         for (int j = 0; j < wide; j++) acc[r][j] = v_load(sums + r * dims + 16 * j);
-    }
-    for (int64_t key = from; key < to;) {
-        const void *page = t->span->pages[key / PAGE];
-        int64_t at = value_at(t, key) + dim, end = SONDE_MIN(to, (key / PAGE + 1) * PAGE);
-        for (; key < end; key++, at += dims) {
-            vec16 v0 = load_kv(page, at, dtype), v1 = v0;
-            if (wide > 1) v1 = load_kv(page, at + 16, dtype);
-            SONDE_UNROLL
-            for (int r = 0; r < n; r++) {
-                vec16 x = v_set(p[r][key]);
-                acc[r][0] = v_fma(x, v0, acc[r][0]);
-                if (wide > 1) acc[r][1] = v_fma(x, v1, acc[r][1]);
-            }
-        }
+    int64_t at = values_at(g) + from % PAGE * dims + dim;
+    for (int64_t i = 0; i < to - from; i++, at += dims) {
+        if (n <= LOOK_AHEAD) SONDE_PREFETCH(ahead + sonde_dtype_bytes(dtype, at));
+        if (n <= LOOK_AHEAD && dtype == SONDE_DTYPE_F32) SONDE_PREFETCH(ahead + 4 * at + 64);
+        multiply(acc, p + i, PAGE, page, at, n, wide, dtype);
     }
     SONDE_UNROLL
     for (int r = 0; r < n; r++)
         for (int j = 0; j < wide; j++) v_store(sums + r * dims + 16 * j, acc[r][j]);
 }
 
-/* Keys [from, to) one dim at a time, for the dims from `dim` that fill no vector. */
-SONDE_INLINE void mix_last_dims(const tile *t, int64_t query, int64_t from, int64_t to, int64_t dim,
+/* Keys of a page one dim at a time, for the dims from `dim` that fill no vector. */
+SONDE_INLINE void mix_last_dims(const group *g, int64_t query, int64_t from, int64_t to, int64_t dim,
                                 const sonde_dtype dtype)
 {
-    int64_t dims = t->args->layout.value_dim;
-    float *sum = t->sums + query * dims;
+    int64_t dims = g->args->layout.value_dim;
+    float *sum = g->sums + query * dims;
+    const void *page = g->span->pages[from / PAGE];
     for (int64_t key = from; dim < dims && key < to; key++) {
-        const void *page = t->span->pages[key / PAGE];
-        float p = t->scores[query * t->stride + key];
-        int64_t at = value_at(t, key);
-        for (int64_t i = dim; i < dims; i++) sum[i] = fmaf(p, load_kv_one(page, at + i, dtype), sum[i]);
+        float p = *score_at(g, query, key);
+        int64_t at = values_at(g) + key % PAGE * dims;
+        for (int64_t i = dim; i < dims; i++)
+            sum[i] = fmaf(p, load_kv_one(page, at + i, dtype), sum[i]);
     }
 }
 
-SONDE_INLINE void mix_tile(const tile *t, int64_t first, int64_t from, int64_t to, const int n,
+SONDE_INLINE void mix_keys(const group *g, int64_t first, int64_t from, int64_t to, const int n,
                            const int wide, const sonde_dtype dtype)
 {
-    int64_t dims = t->args->layout.value_dim, dim = 0;
+    int64_t dims = g->args->layout.value_dim, dim = 0;
     if (from >= to) return;
     for (; dim + 16 * wide <= dims; dim += 16 * wide)
-        mix_dims(t, first, from, to, dim, n, wide, dtype);
-    for (; dim + 16 <= dims; dim += 16) mix_dims(t, first, from, to, dim, n, 1, dtype);
-    for (int64_t r = 0; r < n; r++) mix_last_dims(t, first + r, from, to, dim, dtype);
+        mix_dims(g, first, from, to, dim, n, wide, dtype);
+    for (; dim + 16 <= dims; dim += 16) mix_dims(g, first, from, to, dim, n, 1, dtype);
+    for (int64_t r = 0; r < n; r++) mix_last_dims(g, first + r, from, to, dim, dtype);
 }
 
-/* Chains over the visible keys of [begin, end), a part of one 256-key block, into the sums: keys
- * that every query of a tile sees together, those before and behind query by query. */
-SONDE_INLINE void mix_block(const tile *t, int64_t begin, int64_t end, const sonde_dtype dtype)
+/* A page of keys [begin, end): those that every query of a tile sees together, those before and
+ * behind query by query. */
+SONDE_INLINE void mix_tile(const group *g, const tile *t, int64_t begin, int64_t end,
+                           const sonde_dtype dtype)
 {
-    for (int64_t first = 0; first < t->n; first += TILE) {
-        int64_t n = SONDE_MIN(TILE, t->n - first), from = begin, to = end;
-        for (int64_t r = first; r < first + n; r++) {
-            from = SONDE_MAX(from, t->lo[r]);
-            to = SONDE_MIN(to, t->hi[r]);
-        }
-        if (from >= to) from = to = end;
-        for (int64_t r = first; r < first + n; r++)
-            mix_tile(t, r, SONDE_MAX(begin, t->lo[r]), SONDE_MIN(from, t->hi[r]), 1, 2, dtype);
-        FOR_QUERIES(n, mix_tile, t, first, from, to)
-        for (int64_t r = first; r < first + n; r++)
-            mix_tile(t, r, to, SONDE_MIN(end, t->hi[r]), 1, 2, dtype);
+    int64_t from = SONDE_MAX(begin, t->all_lo), to = SONDE_MIN(end, t->all_hi);
+    if (from >= to) from = to = end;
+    for (int64_t r = t->first; from > begin && r < t->first + t->n; r++)
+        mix_keys(g, r, SONDE_MAX(begin, g->lo[r]), SONDE_MIN(from, g->hi[r]), 1, 2, dtype);
+    FOR_QUERIES(t->n, mix_keys, g, t->first, from, to)
+    for (int64_t r = t->first; to < end && r < t->first + t->n; r++)
+        mix_keys(g, r, to, SONDE_MIN(end, g->hi[r]), 1, 2, dtype);
+}
+
+SONDE_INLINE void mix_page(const group *g, int64_t page, const sonde_dtype dtype)
+{
+    for (const tile *t = g->tiles; t < g->tiles + g->n_tiles; t++) {
+        int64_t begin = SONDE_MAX(page, t->lo), end = SONDE_MIN(page + PAGE, t->hi);
+        if (begin >= end) continue;
+        if (!g->normalised) normalise(g, t->first, t->n, page);
+        mix_tile(g, t, begin, end, dtype);
     }
 }
 
 /* z is the first block's sum, then each later one is added. */
-static void add_block(const tile *t, int64_t query, int64_t block)
+static void add_block(const group *g, int64_t query, int64_t block)
 {
-    const sonde_attend_args *a = t->args;
+    const sonde_attend_args *a = g->args;
     int64_t dims = a->layout.value_dim;
-    bool first = t->lo[query] >= block;
-    const float *sum = t->sums + query * dims;
-    float *z = (float *)a->z + t->row[query] * a->z_stride + t->head[query] * dims;
-    for (int64_t i = 0; i < dims; i++) z[i] = first ? sum[i] : z[i] + sum[i];
+    const float *sum = g->sums + query * dims;
+    float *z = (float *)a->z + g->row[query] * a->z_stride + g->head[query] * dims;
+    if (g->lo[query] >= block) memcpy(z, sum, (size_t)dims * sizeof *z);
+    else for (int64_t i = 0; i < dims; i++) z[i] = z[i] + sum[i];
 }
 
-static void compute_values(const tile *t)
+static void compute_values(const group *g)
 {
-    size_t sums_bytes = (size_t)(t->n * t->args->layout.value_dim) * sizeof *t->sums;
-    sonde_dtype dtype = t->args->layout.dtype;
-    for (int64_t block = t->min_lo & ~(int64_t)(KEY_BLOCK - 1); block < t->max_hi;
-         block += KEY_BLOCK) {
-        int64_t end = SONDE_MIN(block + KEY_BLOCK, t->max_hi);
-        memset(t->sums, 0, sums_bytes);
-        if (dtype == SONDE_DTYPE_F32) mix_block(t, block, end, SONDE_DTYPE_F32);
-        else if (dtype == SONDE_DTYPE_BF16) mix_block(t, block, end, SONDE_DTYPE_BF16);
-        else mix_block(t, block, end, SONDE_DTYPE_F16);
-        for (int64_t r = 0; r < t->n; r++)
-            if (t->hi[r] > block && t->lo[r] < end) add_block(t, r, block);
+    size_t sums_bytes = (size_t)(g->n * g->args->layout.value_dim) * sizeof *g->sums;
+    sonde_dtype dtype = g->args->layout.dtype;
+    for (int64_t block = g->base & ~(int64_t)(KEY_BLOCK - 1); block < g->max_hi; block += KEY_BLOCK) {
+        int64_t end = SONDE_MIN(block + KEY_BLOCK, g->max_hi);
+        memset(g->sums, 0, sums_bytes);
+        for (int64_t page = SONDE_MAX(block, g->base); page < end; page += PAGE) {
+            if (dtype == SONDE_DTYPE_F32) mix_page(g, page, SONDE_DTYPE_F32);
+            else if (dtype == SONDE_DTYPE_BF16) mix_page(g, page, SONDE_DTYPE_BF16);
+            else mix_page(g, page, SONDE_DTYPE_F16);
+        }
+        for (int64_t r = 0; r < g->n; r++)
+            if (g->hi[r] > block && g->lo[r] < end) add_block(g, r, block);
     }
 }
 
-/* ---- a tile of queries */
+/* ---- the queries of a unit */
 
-/* Copies the visible scores of a tile to or from a ragged buffer. */
-static void exchange(const tile *t, void *ragged, bool out)
+/* Copies the visible scores of all queries to or from a ragged buffer. */
+static void exchange(const group *g, void *ragged, bool out)
 {
-    for (int64_t r = 0; r < t->n; r++) {
-        int64_t n = t->hi[r] - t->lo[r];
-        float *there = (float *)ragged + t->args->ragged[t->row[r]] + t->head[r] * n;
-        float *here = t->scores + r * t->stride + t->lo[r];
-        memcpy(out ? there : here, out ? here : there, (size_t)n * sizeof *here);
+    for (int64_t r = 0; r < g->n; r++) {
+        float *there = (float *)ragged + g->args->ragged[g->row[r]] +
+                       g->head[r] * (g->hi[r] - g->lo[r]);
+        for (int64_t page = g->base; page < g->max_hi; page += PAGE) {
+            seen of = seen_of(g, r, page);
+            if (of.from >= of.to) continue;
+            float *here = of.s + of.from;
+            memcpy(out ? there : here, out ? here : there, (size_t)(of.to - of.from) * sizeof *here);
+            there += of.to - of.from;
+        }
     }
 }
 
-static void run_phases(const tile *t)
+static void run_phases(group *g)
 {
-    const sonde_attend_args *a = t->args;
+    const sonde_attend_args *a = g->args;
     if (a->phases & SONDE_ATTEND_SCORES) {
-        compute_scores(t);
-        if (a->scores) exchange(t, a->scores, true);
+        compute_scores(g);
+        if (a->scores) exchange(g, a->scores, true);
     } else {
         bool softmax = (a->phases & SONDE_ATTEND_SOFTMAX) != 0;
-        exchange(t, softmax ? a->scores : a->pattern, false);
+        exchange(g, softmax ? a->scores : a->pattern, false);
     }
+    g->normalised = (a->phases & SONDE_ATTEND_SOFTMAX) == 0 || a->pattern;
     if (a->phases & SONDE_ATTEND_SOFTMAX) {
-        for (int64_t r = 0; r < t->n; r++) softmax_query(t, r);
-        if (a->pattern) exchange(t, a->pattern, true);
+        compute_softmax(g);
+        for (int64_t page = g->base; g->normalised && page < g->max_hi; page += PAGE)
+            normalise(g, 0, g->n, page);
+        if (a->pattern) exchange(g, a->pattern, true);
     }
-    if (a->phases & SONDE_ATTEND_VALUES) compute_values(t);
-}
-
-/* Queries [begin, end) of a unit: its rows in order, each with all heads of the unit. */
-static tile tile_of(const sonde_attend_args *a, const sonde_attend_unit *u, int64_t begin,
-                    int64_t end, float *scratch)
-{
-    tile t = {.args = a, .span = u->span, .kv_head = u->kv_head, .n = end - begin,
-              .min_lo = INT64_MAX};
-    for (int64_t r = 0; r < t.n; r++) {
-        int64_t row = u->first + (begin + r) / u->n_heads, position = u->span->position + row;
-        t.row[r] = u->span->row + row;
-        t.head[r] = u->first_head + (begin + r) % u->n_heads;
-        t.q[r] = (const float *)a->q + t.row[r] * a->q_stride + t.head[r] * a->layout.head_dim;
-        t.lo[r] = sonde_first_visible(a->mask, a->window, position);
-        t.hi[r] = position + 1;
-        t.min_lo = SONDE_MIN(t.min_lo, t.lo[r]);
-        t.max_hi = SONDE_MAX(t.max_hi, t.hi[r]);
-    }
-    t.stride = sonde_attend_stride(t.max_hi);
-    t.scores = scratch;
-    t.sums = t.scores + QUERIES * t.stride;
-    return t;
+    if (a->phases & SONDE_ATTEND_VALUES) compute_values(g);
 }
 
 static void attend(const sonde_attend_args *a, int64_t begin, int64_t end, void *scratch)
 {
+    group g;
     for (int64_t unit = begin; unit < end; unit++) {
         sonde_attend_unit u = sonde_attend_unit_at(a, unit);
-        int64_t queries = u.n_rows * u.n_heads;
-        for (int64_t first = 0; first < queries; first += QUERIES) {
-            tile t = tile_of(a, &u, first, SONDE_MIN(queries, first + QUERIES), scratch);
-            run_phases(&t);
-        }
+        group_init(&g, a, &u, scratch);
+        if (a->phases & SONDE_ATTEND_SCORES) gather_queries(&g);
+        run_phases(&g);
     }
 }

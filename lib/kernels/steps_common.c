@@ -5,36 +5,59 @@
 
 #include <string.h>
 
+/* Scores of a unit fill about half of a second cache, but are of at least so many queries. */
+#define ATTEND_SCORE_BYTES ((int64_t)224 << 10)
+#define ATTEND_FEWEST 12
+
 int64_t sonde_cache_units(const sonde_cache_args *args)
 {
     return args->n_spans * args->layout.n_kv_heads;
 }
 
-/* Rows whose queries of one group fill a tile. */
-static int64_t rows_of_unit(const sonde_attend_args *args)
+/* Most keys that a unit's scores reach over, from the begin of a page. */
+static int64_t most_keys(const sonde_attend_args *args)
 {
-    return SONDE_MAX(1, SONDE_ATTEND_QUERIES * args->layout.n_kv_heads / args->n_heads);
+    int64_t longest = 0;
+    for (int64_t i = 0; i < args->n_spans; i++)
+        longest = SONDE_MAX(longest, args->spans[i].position + args->spans[i].n_rows);
+    if (args->mask == SONDE_MASK_FULL) return longest;
+    return SONDE_MIN(longest, args->window + SONDE_ATTEND_QUERIES + SONDE_PAGE_POSITIONS);
 }
 
-/* Parts that a group of heads is cut into: one tile each. */
-static int64_t parts_of_group(const sonde_attend_args *args)
+/* Queries of a unit: as many as keep their scores in the second cache, so that keys and values are
+ * read from behind it as seldom as can be. No bit depends on it. */
+static int64_t queries_of_unit(const sonde_attend_args *args)
+{
+    int64_t row_bytes = sonde_attend_row(most_keys(args)) * (int64_t)sizeof(float);
+    int64_t fit = ATTEND_SCORE_BYTES / row_bytes / ATTEND_FEWEST * ATTEND_FEWEST;
+    return SONDE_MAX(ATTEND_FEWEST, SONDE_MIN(fit, SONDE_ATTEND_QUERIES));
+}
+
+static int64_t rows_of_unit(const sonde_attend_args *args, int64_t queries)
+{
+    return SONDE_MAX(1, queries * args->layout.n_kv_heads / args->n_heads);
+}
+
+/* Parts that a group of heads is cut into: one unit each. */
+static int64_t parts_of_group(const sonde_attend_args *args, int64_t queries)
 {
     int64_t group = args->n_heads / args->layout.n_kv_heads;
-    return (group + SONDE_ATTEND_QUERIES - 1) / SONDE_ATTEND_QUERIES;
+    return (group + queries - 1) / queries;
 }
 
 int64_t sonde_attend_units(const sonde_attend_args *args)
 {
-    int64_t tiles = 0, rows = rows_of_unit(args);
+    int64_t tiles = 0, queries = queries_of_unit(args), rows = rows_of_unit(args, queries);
     for (int64_t i = 0; i < args->n_spans; i++) tiles += (args->spans[i].n_rows + rows - 1) / rows;
-    return tiles * args->layout.n_kv_heads * parts_of_group(args);
+    return tiles * args->layout.n_kv_heads * parts_of_group(args, queries);
 }
 
 sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t unit)
 {
-    int64_t kv_heads = args->layout.n_kv_heads, parts = parts_of_group(args);
+    int64_t queries = queries_of_unit(args), rows = rows_of_unit(args, queries);
+    int64_t kv_heads = args->layout.n_kv_heads, parts = parts_of_group(args, queries);
     int64_t group = args->n_heads / kv_heads, part = unit % parts;
-    int64_t tile = unit / parts / kv_heads, at = 0, rows = rows_of_unit(args);
+    int64_t tile = unit / parts / kv_heads, at = 0;
     const sonde_span *span = args->spans;
     for (;; span++) {
         int64_t tiles = (span->n_rows + rows - 1) / rows;
@@ -62,14 +85,12 @@ void sonde_join_rows(const sonde_join_args *a, int64_t begin, int64_t end)
     }
 }
 
-/* Scores of a tile's queries, and the sums of z: see steps_attend.inc.h. */
+/* See steps_attend.inc.h. */
 size_t sonde_attend_scratch(const sonde_attend_args *args)
 {
-    int64_t longest = 0;
-    for (int64_t i = 0; i < args->n_spans; i++)
-        longest = SONDE_MAX(longest, args->spans[i].position + args->spans[i].n_rows);
-    int64_t elements = sonde_attend_stride(longest) + args->layout.value_dim;
-    return (size_t)(SONDE_ATTEND_QUERIES * elements) * sizeof(float);
+    int64_t dims = args->layout.value_dim + args->layout.head_dim;
+    int64_t elements = sonde_attend_row(most_keys(args)) + 16 + dims;
+    return (size_t)(queries_of_unit(args) * elements) * sizeof(float);
 }
 
 void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,

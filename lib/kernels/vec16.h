@@ -32,6 +32,19 @@ SONDE_INLINE vec16 v_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
 }
+/* Lanes [from, to) of a, the others of b. */
+SONDE_INLINE vec16 v_keep(vec16 a, vec16 b, int64_t from, int64_t to)
+{
+    unsigned below = from <= 0 ? 0 : from >= 16 ? 0xFFFF : (1u << from) - 1;
+    unsigned within = to <= 0 ? 0 : to >= 16 ? 0xFFFF : (1u << to) - 1;
+    return _mm512_mask_blend_ps((__mmask16)(within & ~below), b, a);
+}
+/* The float with the bits of a, shifted left by 23, plus `add` in the exponent. */
+SONDE_INLINE vec16 v_power(vec16 a, int32_t add)
+{
+    __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(a), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(add << 23)));
+}
 #elif defined(__AVX2__)
 typedef struct vec16 {
     __m256 a, b;
@@ -76,6 +89,28 @@ SONDE_INLINE vec16 v_load_f16(const uint16_t *p)
     return (vec16){_mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
                    _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8)))};
 }
+SONDE_INLINE __m256 keep_half(__m256 a, __m256 b, __m256i lane, int64_t from, int64_t to)
+{
+    __m256i low = _mm256_set1_epi32((int)(from < 0 ? 0 : from > 16 ? 16 : from) - 1);
+    __m256i high = _mm256_set1_epi32((int)(to < 0 ? 0 : to > 16 ? 16 : to));
+    __m256i kept = _mm256_and_si256(_mm256_cmpgt_epi32(lane, low), _mm256_cmpgt_epi32(high, lane));
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(kept));
+}
+SONDE_INLINE vec16 v_keep(vec16 x, vec16 y, int64_t from, int64_t to)
+{
+    __m256i first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i second = _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15);
+    return (vec16){keep_half(x.a, y.a, first, from, to), keep_half(x.b, y.b, second, from, to)};
+}
+SONDE_INLINE __m256 power_half(__m256 a, int32_t add)
+{
+    __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(a), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(add << 23)));
+}
+SONDE_INLINE vec16 v_power(vec16 x, int32_t add)
+{
+    return (vec16){power_half(x.a, add), power_half(x.b, add)};
+}
 #else
 typedef struct vec16 {
     float v[16];
@@ -93,6 +128,14 @@ SONDE_INLINE vec16 v_fma(vec16 a, vec16 b, vec16 c) { V_EACH(fmaf(a.v[i], b.v[i]
 SONDE_INLINE vec16 v_max(vec16 a, vec16 b) { V_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 SONDE_INLINE vec16 v_load_bf16(const uint16_t *p) { V_EACH(sonde_bf16_to_f32(p[i])); }
 SONDE_INLINE vec16 v_load_f16(const uint16_t *p) { V_EACH(sonde_f16_to_f32(p[i])); }
+SONDE_INLINE vec16 v_keep(vec16 a, vec16 b, int64_t from, int64_t to)
+{
+    V_EACH(i >= from && i < to ? a.v[i] : b.v[i]);
+}
+SONDE_INLINE vec16 v_power(vec16 a, int32_t add)
+{
+    V_EACH(sonde_bits_float((sonde_float_bits(a.v[i]) + (uint32_t)add) << 23));
+}
 #undef V_EACH
 #endif
 
@@ -104,6 +147,23 @@ SONDE_INLINE float v_tree(vec16 a)
     for (int half = 8; half >= 1; half /= 2)
         for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
     return lanes[0];
+}
+
+/* sonde_exp_f32 of x <= 0 (or NaN), the same bits: 2^n is one factor of n + 64, and 2^-64 rounds where
+ * the result is subnormal. */
+SONDE_INLINE vec16 v_exp_negative(vec16 x)
+{
+    vec16 c = v_max(v_set(-104.0f), x);
+    vec16 shifted = v_fma(c, v_set(1.44269504f), v_set(12582912.0f));
+    vec16 n = v_add(shifted, v_set(-12582912.0f));
+    vec16 r = v_fma(n, v_set(-0.693359375f), c);
+    r = v_fma(n, v_set(2.12194440e-4f), r);
+    vec16 p = v_fma(v_set(1.39336439e-3f), r, v_set(8.36317521e-3f));
+    p = v_fma(p, r, v_set(4.16664667e-2f));
+    p = v_fma(p, r, v_set(1.66665763e-1f));
+    p = v_fma(p, r, v_set(0.5f));
+    p = v_add(v_fma(p, v_mul(r, r), r), v_set(1.0f));
+    return v_mul(v_mul(p, v_power(shifted, 127 + 64)), v_set(0x1p-64f));
 }
 
 #endif

@@ -3,7 +3,7 @@
  * of query and visible key count, 4 head_dim operations each), and one decode row at position T
  * against a stream over the same pages. One thread, medians of this thread's processor time.
  *
- *   bench_attend [--rounds 7] [--level 0|1|2]
+ *   bench_attend [--rounds 7] [--level 0|1|2] [--only N]
  */
 #include "bench.h"
 #include "support/linear_case.h"
@@ -129,8 +129,9 @@ int main(int argc, char **argv)
     bench_load load;
     bench_load_begin(&load);
     printf("attention, %s, one thread\n", backend->level);
-    for (size_t i = 0; i < SONDE_COUNT(problems); i++)
-        measure(backend, &problems[i], bench_option(argc, argv, "--rounds", 7));
+    int64_t only = bench_option(argc, argv, "--only", -1);
+    for (int64_t i = 0; i < (int64_t)SONDE_COUNT(problems); i++)
+        if (only < 0 || only == i) measure(backend, &problems[i], bench_option(argc, argv, "--rounds", 7));
     bench_load_say(&load);
     return 0;
 }

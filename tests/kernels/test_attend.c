@@ -59,6 +59,20 @@ static void test_row_counts_and_borders(void **state)
         }
 }
 
+/* As many queries as a unit takes and more, in tiles of rows that see different keys. */
+static void test_many_rows_follow_the_rule(void **state)
+{
+    (void)state;
+    static const attend_case cases[] = {
+        {F32, 4, 1, 16, 16, FULL, 0, false, {{240, 30}, {0, 21}}, NO_ALIBI},
+        {BF16, 3, 1, 8, 24, SLIDING(13), 0, true, {{50, 35}}, NO_ALIBI},
+        {F32, 2, 2, 16, 32, CHUNKED(9), 0, false, {{247, 60}}, NO_ALIBI},
+        {F16, 7, 1, 12, 16, SLIDING(70), 4.0, false, {{300, 11}, {3, 20}}, true, SONDE_ALIBI_KEY},
+    };
+    test_random random = {39};
+    for (size_t i = 0; i < SONDE_COUNT(cases); i++) attend_check_case(&cases[i], &random);
+}
+
 /* Windows that begin inside a page, a block and a run of 16 keys; single keys; chunks that end
  * inside a tile of rows. */
 static void test_windows_follow_the_rule(void **state)
@@ -200,6 +214,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes_follow_the_rule),
         cmocka_unit_test(test_row_counts_and_borders),
+        cmocka_unit_test(test_many_rows_follow_the_rule),
         cmocka_unit_test(test_windows_follow_the_rule),
         cmocka_unit_test(test_alibi_follows_the_rule),
         cmocka_unit_test(test_large_groups_follow_the_rule),

@@ -1,6 +1,7 @@
 /* The functions of exact mode against long double: the error that functions.h states, over every
  * exponent, and what happens at clamps, NaN, infinities and subnormals. */
 #include "kernels/functions.h"
+#include "kernels/vec16.h"
 #include "support/kernel_case.h"
 
 #include <math.h>
@@ -39,6 +40,21 @@ static double worst_ulp(tested_function *f, exact_function *exact, float from, f
                 if (!(error <= worst)) worst = error;
             }
     return worst;
+}
+
+/* What attention takes for differences that are never above 0. */
+static void test_exp_of_negative_numbers_is_exp(void **state)
+{
+    (void)state;
+    float x[16], y[16];
+    for (uint32_t bits = 0x80000000u; bits < 0xFF800000u; bits += 16 * 1021) {
+        for (uint32_t j = 0; j < 16; j++) x[j] = sonde_bits_float(bits + j * 1021);
+        v_store(y, v_exp_negative(v_load(x)));
+        for (int j = 0; j < 16; j++) {
+            uint32_t expected = sonde_float_bits(sonde_exp_f32(x[j]));
+            if (sonde_float_bits(y[j]) != expected) fail_msg("exp(%a) is %a", (double)x[j], (double)y[j]);
+        }
+    }
 }
 
 static long double sigmoid_exact(long double x)
@@ -270,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_errors_near_the_seams),
         cmocka_unit_test(test_ends_and_odd_numbers),
         cmocka_unit_test(test_exp_never_falls),
+        cmocka_unit_test(test_exp_of_negative_numbers_is_exp),
         cmocka_unit_test(test_errors_of_activations),
         cmocka_unit_test(test_pow_for_inverse_frequencies),
         cmocka_unit_test(test_log_in_double),

@@ -1,6 +1,8 @@
 /* steps_scalar.c - the row-wise steps and attention: the definition, in plain C. */
 #include "kernels/steps_rows.inc.h"
 
+#include "kernels/steps_cache.inc.h"
+
 #include "kernels/steps_attend.inc.h"
 #include "kernels/steps_experts.inc.h"
 

@@ -1,6 +1,8 @@
 /* steps_avx2.c - the row-wise steps and attention, compiled for avx2. */
 #include "kernels/steps_rows.inc.h"
 
+#include "kernels/steps_cache.inc.h"
+
 #include "kernels/steps_attend.inc.h"
 #include "kernels/steps_experts.inc.h"
 
