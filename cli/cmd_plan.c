@@ -25,6 +25,7 @@ static json_t *memory_json(const sonde_job_cost *c)
     set_count(memory, "weights_mapped", c->mapped_weights);
     set_count(memory, "run", c->memory_run);
     set_count(memory, "kv", c->memory_kv);
+    set_count(memory, "kv_least", c->memory_kv_least);
     set_count(memory, "store", c->memory_store);
     set_count(memory, "peak", c->memory_peak);
     return memory;
@@ -66,6 +67,8 @@ static void print_memory(const sonde_job_cost *c)
            sonde_format_bytes(c->memory_peak, peak), sonde_format_bytes(c->memory_weights, weights),
            sonde_format_bytes(c->memory_run, run), sonde_format_bytes(c->memory_kv, kv),
            sonde_format_bytes(c->memory_store, store));
+    if (c->kv_held_back)
+        printf("            the kv cache is what --memory leaves: sequences wait for room in it\n");
     if (c->mapped_weights > 0)
         printf("            %s of weights stay in the file, read when they are used\n",
                sonde_format_bytes(c->mapped_weights, weights));

@@ -21,7 +21,9 @@ static sonde_status memory_of_run(const sonde_job *job, uint64_t *bytes, sonde_e
     SONDE_TRY(sonde_job_open(&spec, &shape, err));
     sonde_status status = sonde_job_estimate(shape, NULL, &cost, err);
     sonde_job_close(&shape);
-    *bytes = cost.memory_peak - cost.memory_weights;
+    /* Where memory is short, weights come before a cache of more than a few of the longest. */
+    uint64_t cache = SONDE_MIN(cost.memory_kv, 4 * cost.memory_kv_least);
+    *bytes = cost.memory_peak - cost.memory_weights - cost.memory_kv + cache;
     return status;
 }
 
@@ -233,6 +235,19 @@ sonde_status sonde_job_plan(const sonde_job *job, const uint8_t *wants, sonde_pl
     return sonde_plan_create(job->model, &options, plan, err);
 }
 
+/* What --memory leaves for the cache; where no estimate could be made beforehand, three quarters of
+ * what weights and buffers leave. */
+static uint64_t cache_limit(const sonde_job *job, const sonde_plan *plan)
+{
+    sonde_model_info model;
+    uint64_t memory = job->options.memory;
+    if (memory == 0 || job->scan.known) return job->kv_bytes;
+    sonde_model_info_get(job->model, &model);
+    uint64_t used = model.packed_bytes +
+                    (uint64_t)job->workers * sonde_plan_run_bytes(plan, job->threads);
+    return memory > used ? SONDE_MAX((memory - used) / 4 * 3, 1) : 1;
+}
+
 sonde_schedule_options sonde_job_schedule(const sonde_job *job, const sonde_plan *plan)
 {
     sonde_plan_info info;
@@ -241,5 +256,6 @@ sonde_schedule_options sonde_job_schedule(const sonde_job *job, const sonde_plan
     return (sonde_schedule_options){.workers = job->workers, .threads = job->threads,
                                     .batch_tokens = rows,
                                     .batch_sequences = job->options.batch,
-                                    .chunk = SONDE_MIN(job->options.chunk, rows)};
+                                    .chunk = SONDE_MIN(job->options.chunk, rows),
+                                    .kv_bytes = cache_limit(job, plan)};
 }

@@ -34,6 +34,7 @@ typedef struct estimate {
     uint64_t *output_rows, *output_units; /* [outputs] rows, and rows or keys */
     double flops;
     flight_window window;
+    bool shares;    /* beginnings that nobody wants to see stay in the cache for a while */
     bool generates; /* rows of generated tokens: they may wait for those of earlier sequences */
 } estimate;
 
@@ -117,6 +118,7 @@ static void count_prompt(estimate *e, const sonde_flow *flow)
     sonde_plan_sequence rows = {n, kept, generated, max_new > 0};
     e->flops += sonde_plan_flops(e->plan, &rows);
     e->generates = e->generates || more;
+    e->shares = e->shares || n == 0 || !flow->keep[0] || e->pipeline->n_points == 0;
 }
 
 static sonde_status count_prompts(estimate *e, sonde_error *err)
@@ -220,6 +222,30 @@ static uint64_t run_bytes(const estimate *e, const sonde_plan_info *plan)
     return workers * (scratch + (uint64_t)(rows * SONDE_MIN(filled, 1.0))) + plan->rope_bytes;
 }
 
+/* The cache of all sequences in flight, and of beginnings that may come again. */
+static uint64_t cache_bytes(const estimate *e, uint64_t page)
+{
+    uint64_t flying = (uint64_t)e->job->workers * (uint64_t)e->window.most_pages * page;
+    if (e->shares && e->job->labels == 0) flying += sonde_kv_idle_bytes(e->plan);
+    return SONDE_MIN(flying, (uint64_t)e->window.all_pages * page);
+}
+
+/* --memory may leave less than that for the cache: sequences wait, as long as the longest fits. */
+static void hold_cache_back(estimate *e, uint64_t page)
+{
+    sonde_job_cost *cost = e->cost;
+    uint64_t pages = (uint64_t)(e->window.longest + PAGE_POSITIONS - 1) / PAGE_POSITIONS;
+    uint64_t memory = e->job->options.memory, rest = cost->memory_peak - cost->memory_kv;
+    cost->memory_kv_least = SONDE_MIN(pages * page, cost->memory_kv);
+    if (memory > 0 && cost->memory_peak > memory && cost->memory_kv > 0) {
+        uint64_t left = memory > rest ? memory - rest : 0;
+        cost->memory_kv = SONDE_MAX(left, cost->memory_kv_least);
+        cost->memory_peak = rest + cost->memory_kv;
+        cost->kv_held_back = true;
+    }
+    e->job->kv_bytes = cost->kv_held_back ? cost->memory_kv : 0;
+}
+
 static void sum_memory(estimate *e)
 {
     sonde_job_cost *cost = e->cost;
@@ -230,13 +256,12 @@ static void sum_memory(estimate *e)
     sonde_plan_info_get(e->plan, &plan);
     cost->memory_weights = model.packed_bytes;
     cost->mapped_weights = model.mapped_bytes;
-    uint64_t workers = (uint64_t)job->workers;
     cost->memory_run = run_bytes(e, &plan);
-    cost->memory_kv = SONDE_MIN(workers * (uint64_t)e->window.most_pages,
-                                (uint64_t)e->window.all_pages) * plan.kv_bytes_per_page_all_layers;
+    cost->memory_kv = cache_bytes(e, plan.kv_bytes_per_page_all_layers);
     cost->memory_store = store_bytes(e) + SONDE_MIN(state_bytes(e), SONDE_JOB_WINDOW_BYTES);
     cost->memory_peak = resident_bytes() + cost->memory_run + cost->memory_kv + cost->memory_store;
     if (job->spec.shape_only) cost->memory_peak += cost->memory_weights; /* else they are here */
+    hold_cache_back(e, plan.kv_bytes_per_page_all_layers);
     cost->steps_recipe = plan.recipe_steps;
     cost->steps_planned = plan.planned_steps;
     cost->last_layer = plan.last_layer;

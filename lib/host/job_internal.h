@@ -14,6 +14,7 @@ typedef struct sonde_source_scan {
     bool known;            /* false: standard input */
     int64_t lines;         /* at most this many prompts */
     uint64_t longest_line; /* bytes */
+    uint64_t bytes;        /* of all lines */
     uint64_t own_max_new;  /* no line asks for more tokens itself; 0: none asks */
     bool messages;         /* some line may be a conversation */
 } sonde_source_scan;
@@ -36,6 +37,7 @@ struct sonde_job {
     int64_t max_positions; /* longest that can occur: what the plan is made for */
     uint32_t stop_ids[32];
     int64_t n_stop_ids;
+    uint64_t kv_bytes;     /* what --memory leaves for the cache, once estimated; 0: no limit */
     uint64_t load_ns, opened_ns;
     /* results kept for the caller */
     sonde_point_cost *costs;

@@ -84,7 +84,7 @@ const sonde_option sonde_job_options_table[] = {
      RUN, "N"},
     {"chunk", "prefill tokens of a sequence in a step", SONDE_OPTION_INT, AT(chunk), "512", 1,
      65536, NULL, RUN, "N"},
-    {"memory", "weights over it stay in the file, a run over it is refused (0: none)",
+    {"memory", "weights over it stay in the file, sequences wait; a run over it is refused (0: none)",
      SONDE_OPTION_BYTES, AT(memory), "0", 0, 0, NULL, RUN, "SIZE"},
     {"cpumask", "highest instruction set used: avx512, avx2, scalar", SONDE_OPTION_TEXT,
      AT(cpumask), NULL, 0, 0, NULL, RUN, "LEVEL"},

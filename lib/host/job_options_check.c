@@ -90,6 +90,22 @@ static sonde_status read_count(const char *option, const char *text, int32_t *co
     return SONDE_OK;
 }
 
+/* About four bytes of text are a token. */
+static sonde_schedule_work work_at_hand(const sonde_job *job)
+{
+    const sonde_job_options *o = &job->options;
+    const sonde_source_scan *scan = &job->scan;
+    sonde_schedule_work work = {.n_sequences = scan->known ? scan->lines : -1,
+                                .max_new = o->max_new_tokens, .batch_sequences = o->batch};
+    if (o->limit > 0 && (work.n_sequences < 0 || o->limit < work.n_sequences))
+        work.n_sequences = o->limit;
+    if (scan->known && scan->lines > 0)
+        work.prompt_tokens = (int64_t)(scan->bytes / (4 * (uint64_t)scan->lines)) + 1;
+    if (scan->own_max_new > 0 && scan->own_max_new < UINT32_MAX)
+        work.max_new = SONDE_MAX(work.max_new, (int64_t)scan->own_max_new);
+    return work;
+}
+
 /* auto where nothing was given; one of the two given: the other gets the cores that are left. */
 static sonde_status read_workers(sonde_job *job, sonde_error *err)
 {
@@ -97,9 +113,8 @@ static sonde_status read_workers(sonde_job *job, sonde_error *err)
     int32_t workers, threads, cores = sonde_cpu_count();
     SONDE_TRY(read_count("workers", o->workers, &workers, err));
     SONDE_TRY(read_count("threads", o->threads, &threads, err));
-    int64_t sequences = job->scan.known ? job->scan.lines : -1;
-    if (o->limit > 0 && (sequences < 0 || o->limit < sequences)) sequences = o->limit;
-    sonde_schedule_auto(sequences, &job->workers, &job->threads, job->why);
+    sonde_schedule_work work = work_at_hand(job);
+    sonde_schedule_auto(&work, &job->workers, &job->threads, job->why);
     if (workers == 0 && threads == 0) return SONDE_OK;
     job->workers = workers ? workers : SONDE_MAX(1, cores / threads);
     job->threads = threads ? threads : SONDE_MAX(1, cores / workers);
@@ -140,6 +155,7 @@ static void scan_line(sonde_source_scan *scan, const char *line, size_t bytes)
     static const char own[] = "max_new_tokens";
     const char *at = line, *end = line + bytes;
     scan->lines++;
+    scan->bytes += bytes;
     scan->longest_line = SONDE_MAX(scan->longest_line, bytes);
     while ((at = memmem(at, (size_t)(end - at), own, sizeof own - 1)) != NULL) {
         at += sizeof own - 1;

@@ -354,15 +354,38 @@ sonde_status sonde_schedule_run(const sonde_plan *plan, const sonde_schedule_opt
     return status;
 }
 
-void sonde_schedule_auto(int64_t n_sequences, int32_t *workers, int32_t *threads, char why[160])
+/* Rows of a decode step above which reading the weights costs little beside the arithmetic. */
+#define ENOUGH_ROWS 48
+/* A generated token of few rows costs a worker as much more as so many prompt tokens cost two threads. */
+#define PROMPT_FOR_NEW 6
+
+/* Would the last sequences leave cores idle for more than a twentieth of the run? */
+static bool ends_unevenly(int64_t n_sequences, int64_t cores)
 {
-    int cores = sonde_cpu_count();
-    bool many = n_sequences < 0 || n_sequences >= cores;
-    *workers = many ? cores : 1;
-    *threads = many ? 1 : cores;
-    if (many)
-        snprintf(why, 160, "%d one-thread workers: at least as many sequences as cores", cores);
+    if (n_sequences < 0) return false;
+    int64_t turns = (n_sequences + cores - 1) / cores;
+    return (turns * cores - n_sequences) * 20 > turns * cores;
+}
+
+void sonde_schedule_auto(const sonde_schedule_work *work, int32_t *workers, int32_t *threads,
+                         char why[160])
+{
+    int32_t cores = work->cores > 0 ? work->cores : sonde_cpu_count();
+    int64_t n = work->n_sequences, rows = work->batch_sequences;
+    if (n >= 0 && n < rows * cores) rows = (n + cores - 1) / cores;
+    bool decodes = work->max_new > 1 && rows < ENOUGH_ROWS &&
+                   work->max_new * PROMPT_FOR_NEW > work->prompt_tokens;
+    bool together = cores > 1 && (decodes || ends_unevenly(n, cores));
+    *workers = together ? 1 : cores;
+    *threads = together ? cores : 1;
+    char many[40] = "many sequences";
+    if (n >= 0) snprintf(many, sizeof many, "%lld sequence%s", (long long)n, n == 1 ? "" : "s");
+    if (together && decodes && n != 1)
+        snprintf(why, 160, "one worker of %d threads: %s that generate read the weights together", cores,
+                 many);
+    else if (together)
+        snprintf(why, 160, "one worker of %d threads: %s on %d cores", cores, many, cores);
     else
-        snprintf(why, 160, "one worker of %d threads: %lld sequence%s on %d cores", cores,
-                 (long long)n_sequences, n_sequences == 1 ? "" : "s", cores);
+        snprintf(why, 160, "%d one-thread worker%s: %s on %d core%s", cores, cores == 1 ? "" : "s", many,
+                 cores, cores == 1 ? "" : "s");
 }

@@ -94,8 +94,18 @@ sonde_status sonde_schedule_run(const sonde_plan *plan, const sonde_schedule_opt
                                 const sonde_schedule_callbacks *callbacks,
                                 sonde_schedule_stats *stats, sonde_error *err);
 
-/* What `auto` means: one-thread workers when there are at least as many sequences as cores, else
- * one worker with all threads. n_sequences < 0: unknown (many). `why` gets a sentence. */
-void sonde_schedule_auto(int64_t n_sequences, int32_t *workers, int32_t *threads, char why[160]);
+/* The work at hand, as far as it is known beforehand. */
+typedef struct sonde_schedule_work {
+    int64_t n_sequences;     /* at most; negative: not known, many */
+    int64_t prompt_tokens;   /* of one, about; 0: not known */
+    int64_t max_new;         /* tokens to generate after each */
+    int64_t batch_sequences; /* at once in a worker */
+    int32_t cores;           /* 0: those of the machine */
+} sonde_schedule_work;
+/* What `auto` means. One-thread workers share nothing but weights and lose the least; one worker with
+ * all threads is better where there are too few sequences to keep all cores busy to the end, and where
+ * few sequences generate: their rows then read the weights together. `why` gets a sentence. */
+void sonde_schedule_auto(const sonde_schedule_work *work, int32_t *workers, int32_t *threads,
+                         char why[160]);
 
 #endif

@@ -36,6 +36,7 @@ typedef struct play {
     int64_t stop_at;          /* token callback asks to stop after so many, 0: never */
     uint64_t fail_token_of[2], fail_point_of; /* index + 1; 0: none */
     int64_t fail_next_at;     /* `next` fails at this sequence; 0: never */
+    uint64_t kv_bytes;        /* limit of the cache */
     int64_t cancel_after;     /* steps of the cancelled callback; 0: never */
     int64_t given, laters;
     _Atomic int cancel_calls, token_calls;
@@ -144,7 +145,8 @@ static sonde_status run_plan(const sonde_plan *plan, play *p, int workers,
                              sonde_schedule_stats *stats, sonde_error *err)
 {
     sonde_schedule_options options = {.workers = workers, .threads = 1, .batch_tokens = 24,
-                                      .batch_sequences = 4, .chunk = 8};
+                                      .batch_sequences = 4, .chunk = 8,
+                                      .kv_bytes = p->kv_bytes};
     sonde_schedule_callbacks callbacks = {.context = p, .next = next, .point = point,
                                           .token = token, .done = done, .cancelled = cancelled};
     return sonde_schedule_run(plan, &options, &callbacks, stats, err);
@@ -351,17 +353,59 @@ static void test_failing_memory(void **state)
 
 static void test_auto_fills_the_cores(void **state)
 {
-    int32_t workers, threads, cores;
-    char why[160];
+    /* sequences, prompt, max_new, batch, cores; workers */
+    static const struct {
+        sonde_schedule_work work;
+        int32_t workers;
+        const char *why;
+    } cases[] = {
+        {{-1, 0, 0, 64, 2}, 2, "2 one-thread workers: many sequences on 2 cores"},
+        {{1000, 200, 0, 64, 2}, 2, "2 one-thread workers: 1000 sequences on 2 cores"},
+        {{1, 200, 0, 64, 2}, 1, "one worker of 2 threads: 1 sequence on 2 cores"},
+        {{3, 200, 0, 64, 2}, 1, "one worker of 2 threads: 3 sequences on 2 cores"},
+        {{4, 200, 0, 64, 2}, 2, "2 one-thread workers: 4 sequences on 2 cores"},
+        {{41, 200, 0, 64, 2}, 2, "2 one-thread workers: 41 sequences on 2 cores"},
+        {{32, 16, 64, 64, 2}, 1,
+         "one worker of 2 threads: 32 sequences that generate read the weights together"},
+        {{32, 2000, 64, 64, 2}, 2, "2 one-thread workers: 32 sequences on 2 cores"},
+        {{1000, 16, 64, 64, 2}, 2, "2 one-thread workers: 1000 sequences on 2 cores"},
+        {{1000, 16, 64, 8, 2}, 1,
+         "one worker of 2 threads: 1000 sequences that generate read the weights together"},
+        {{32, 16, 1, 64, 2}, 2, "2 one-thread workers: 32 sequences on 2 cores"},
+        {{1, 16, 64, 64, 1}, 1, "1 one-thread worker: 1 sequence on 1 core"},
+    };
     (void)state;
-    sonde_schedule_auto(-1, &cores, &threads, why);
-    assert_int_equal(threads, 1);
-    assert_non_null(strstr(why, "one-thread workers"));
-    sonde_schedule_auto(1000000, &workers, &threads, why);
-    assert_int_equal(workers, cores);
-    sonde_schedule_auto(1, &workers, &threads, why);
-    assert_int_equal(workers, 1);
-    assert_int_equal(threads, cores);
+    for (size_t i = 0; i < SONDE_COUNT(cases); i++) {
+        int32_t workers, threads;
+        char why[160];
+        sonde_schedule_auto(&cases[i].work, &workers, &threads, why);
+        assert_string_equal(why, cases[i].why);
+        assert_int_equal(workers, cases[i].workers);
+        assert_int_equal(workers * threads, cases[i].work.cores);
+    }
+}
+
+/* A sequence that does not fit alone is refused; all others wait for each other. */
+static void test_a_cache_too_small_for_one(void **state)
+{
+    sonde_error err = {0};
+    sonde_plan_info info;
+    sonde_schedule_stats stats;
+    sonde_plan *plan = make_plan(*state);
+    sonde_plan_info_get(plan, &info);
+    uint64_t page = info.kv_bytes_per_page_all_layers;
+    play p = {.n = 9, .n_tokens = 60, .max_new = 9, .kv_bytes = 2 * page - 1};
+    assert_int_equal(run_plan(plan, &p, 2, NULL, &err), SONDE_TOO_BIG);
+    assert_non_null(strstr(err.message, "sequence 0: a KV cache of 68 positions takes"));
+    for (int workers = 1; workers <= 3; workers++) {
+        play fits = {.n = 9, .n_tokens = 60, .max_new = 9, .kv_bytes = 3 * page};
+        assert_int_equal(run_plan(plan, &fits, workers, &stats, &err), SONDE_OK);
+        check_all_done(&fits, 9, SONDE_FINISH_DONE);
+        assert_true(stats.kv.bytes_peak <= 3 * page);
+        for (int64_t i = 0; i < fits.n; i++) /* no row is shown twice */
+            assert_true(fits.sequences[i].rows <= 3 * 68);
+    }
+    sonde_plan_destroy(&plan);
 }
 
 int main(void)
@@ -382,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_cancelling_winds_down),
         cmocka_unit_test(test_failing_memory),
         cmocka_unit_test(test_auto_fills_the_cores),
+        cmocka_unit_test(test_a_cache_too_small_for_one),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -96,6 +96,8 @@ typedef struct sonde_job_cost {
     bool rows_exact; /* false: an upper bound (generation may stop early) */
     uint64_t bytes_raw, bytes_stored_estimate, disk_free;
     uint64_t memory_weights, memory_run, memory_kv, memory_store, memory_peak;
+    uint64_t memory_kv_least; /* of memory_kv: below it the longest sequence does not fit */
+    bool kv_held_back;       /* --memory leaves memory_kv less than would be used: sequences wait */
     uint64_t mapped_weights; /* stay in the file: read when used, not in memory_peak */
     int64_t steps_recipe, steps_planned, last_layer, workers, threads, batch_rows;
     double seconds_estimate; /* 0: not known */
