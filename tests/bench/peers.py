@@ -247,8 +247,8 @@ def sondes(a, row):
     """What of sonde runs in a row: exact, and the integer mode where this build has it."""
     ways = [("sonde", [])]
     if row.what == "together":
-        ways = [("sonde", ["--workers", "1", "--threads", str(row.threads)]),
-                (f"sonde {row.threads}x1", ["--workers", str(row.threads), "--threads", "1"])]
+        ways = [("sonde", ["--workers", str(row.threads), "--threads", "1"]),
+                (f"sonde 1x{row.threads}", ["--workers", "1", "--threads", str(row.threads)])]
     if row.model == "q4" and a.has_int:
         ways += [(name + " int", more + ["--mode", "int"]) for name, more in ways]
     return [Sonde(a, row, name, more + a.more) for name, more in ways]
