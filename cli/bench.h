@@ -33,6 +33,14 @@ double bench_gflops(const bench_loops *loops, int threads);
 /* Rate of `threads` threads reading the memory once, in GB/s. */
 double bench_read_gbs(const bench_loops *loops, int threads, const bench_memory *memory);
 
+/* The machine in words and numbers, as far as the system tells. */
+typedef struct bench_machine {
+    char cpu[128], system[200]; /* "Linux 6.1.0 x86_64" */
+    int cores;                  /* that this process may run on */
+    uint64_t memory_bytes;
+} bench_machine;
+void bench_machine_look(bench_machine *machine);
+
 /* How busy others keep the machine, between two looks. */
 typedef struct bench_load {
     double all, own, idle; /* processor seconds so far */

@@ -3,9 +3,11 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -97,6 +99,35 @@ double bench_read_gbs(const bench_loops *loops, int threads, const bench_memory 
         shares[i] = (share){.loops = loops, .data = memory->data + (size_t)i * each, .n = each};
     double seconds = run_shares(shares, threads);
     return (double)(each * (size_t)threads * sizeof(float)) / seconds * 1e-9;
+}
+
+/* "model name : AMD EPYC ..." of /proc/cpuinfo. */
+static void read_cpu_name(char *text, size_t bytes)
+{
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(text, bytes, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        snprintf(text, bytes, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (file) fclose(file);
+}
+
+void bench_machine_look(bench_machine *machine)
+{
+    struct utsname os;
+    cpu_set_t set;
+    *machine = (bench_machine){.cores = 1};
+    read_cpu_name(machine->cpu, sizeof machine->cpu);
+    if (uname(&os) == 0)
+        snprintf(machine->system, sizeof machine->system, "%s %s %s", os.sysname, os.release,
+                 os.machine);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) machine->cores = CPU_COUNT(&set);
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && page > 0) machine->memory_bytes = (uint64_t)pages * (uint64_t)page;
 }
 
 /* The first line of /proc/stat: user nice system idle iowait irq softirq steal, in clock ticks. */

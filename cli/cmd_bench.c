@@ -31,6 +31,7 @@ typedef struct bench {
     series of_peak[MAX_COUNTS], of_read[MAX_COUNTS];
     series with, without, overhead, cpu_overhead, codec, ratio;
     double others;
+    bench_machine machine;
 } bench;
 
 static void add(series *s, double value)
@@ -52,6 +53,20 @@ static double median(const series *s)
     memcpy(sorted, s->values, (size_t)s->n * sizeof sorted[0]);
     qsort(sorted, (size_t)s->n, sizeof sorted[0], compare);
     return (sorted[(s->n - 1) / 2] + sorted[s->n / 2]) / 2;
+}
+
+/* Half of the 95 % interval of the mean (Student's t); NaN for a single value. */
+static double half_interval(const series *s, double *mean)
+{
+    static const double t[] = {0,    12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36,
+                               2.31, 2.26,  2.23, 2.20, 2.18, 2.16, 2.14, 2.13};
+    double squares = 0;
+    *mean = 0;
+    for (int32_t i = 0; i < s->n; i++) *mean += s->values[i] / s->n;
+    for (int32_t i = 0; i < s->n; i++) squares += (s->values[i] - *mean) * (s->values[i] - *mean);
+    if (s->n < 2) return NAN;
+    double factor = s->n <= 16 ? t[s->n - 1] : 1.96 + 2.4 / (s->n - 1);
+    return factor * sqrt(squares / (s->n - 1) / s->n);
 }
 
 /* ---- set-up ---------------------------------------------------------------------------------- */
@@ -169,15 +184,29 @@ static json_t *threads_json(const bench *b, int32_t i)
     return value;
 }
 
+static json_t *machine_json(const bench *b)
+{
+    json_t *value = json_object();
+    json_object_set_new(value, "cpu", cli_json_string(b->machine.cpu));
+    json_object_set_new(value, "cores", json_integer(b->machine.cores));
+    json_object_set_new(value, "level", cli_json_string(b->info.level));
+    json_object_set_new(value, "memory_bytes", json_integer((json_int_t)b->machine.memory_bytes));
+    json_object_set_new(value, "system", cli_json_string(b->machine.system));
+    return value;
+}
+
 static json_t *capture_json(const bench *b)
 {
     json_t *value = json_object();
+    double mean, half = half_interval(&b->overhead, &mean);
     json_object_set_new(value, "points", json_string("blocks.*.resid_post"));
     json_object_set_new(value, "threads", json_integer(b->counts[b->n_counts - 1]));
     json_object_set_new(value, "seconds_with", cli_json_real(median(&b->with)));
     json_object_set_new(value, "seconds_without", cli_json_real(median(&b->without)));
     json_object_set_new(value, "overhead", cli_json_real(median(&b->overhead)));
     json_object_set_new(value, "cpu_overhead", cli_json_real(median(&b->cpu_overhead)));
+    json_object_set_new(value, "overhead_low", cli_json_real(mean - half));
+    json_object_set_new(value, "overhead_high", cli_json_real(mean + half));
     json_object_set_new(value, "codec_gb_per_second", cli_json_real(median(&b->codec)));
     json_object_set_new(value, "codec_ratio", cli_json_real(median(&b->ratio)));
     return value;
@@ -201,11 +230,15 @@ static json_t *bench_json(const bench *b, const cli_call *call)
     json_object_set_new(value, "by_threads", threads);
     json_object_set_new(value, "capture", capture_json(b));
     json_object_set_new(value, "others_share", cli_json_real(b->others < 0 ? NAN : b->others));
+    json_object_set_new(value, "machine", machine_json(b));
     return value;
 }
 
 static void print_result(const bench *b)
 {
+    char memory[32];
+    printf("%s, %d cores, %s, %s of memory, %s\n\n", b->machine.cpu, b->machine.cores,
+           b->info.level, sonde_format_bytes(b->machine.memory_bytes, memory), b->machine.system);
     printf("%7s %15s %12s %8s %13s %14s %8s\n", "threads", "machine GFLOP/s", "prefill t/s",
            "of peak", "machine GB/s", "decode t/s", "of read");
     for (int32_t i = 0; i < b->n_counts; i++)
@@ -227,6 +260,7 @@ sonde_status cmd_bench(cli_call *call, sonde_error *err)
     if (!b) return sonde_fail(err, SONDE_NO_MEMORY, "bench: out of memory");
     sonde_status status = read_counts(b, call->own.bench_threads, err);
     if (status == SONDE_OK) status = look_at_model(b, call, err);
+    bench_machine_look(&b->machine);
     if (status == SONDE_OK) status = bench_memory_create(&b->memory, err);
     if (status == SONDE_OK) status = bench_folder_create(&b->spec, err);
     if (status == SONDE_OK) status = measure(b, call, err);

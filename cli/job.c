@@ -56,15 +56,38 @@ static void print_schedule(const sonde_job_summary *s)
     fputc('\n', stderr);
 }
 
+/* Kinds of step, the dearest first, those left out that took nothing. */
+static void print_steps(const sonde_job_summary *s)
+{
+    uint64_t all = 0, below = UINT64_MAX;
+    for (int32_t i = 0; i < s->n_steps; i++) all += s->steps[i].ns;
+    if (all == 0) return;
+    fprintf(stderr, "sonde: seconds by step:");
+    for (const char *comma = "";; comma = ",") {
+        int32_t next = -1;
+        for (int32_t i = 0; i < s->n_steps; i++)
+            if (s->steps[i].ns > 0 && s->steps[i].ns < below &&
+                (next < 0 || s->steps[i].ns > s->steps[next].ns))
+                next = i;
+        if (next < 0) break;
+        below = s->steps[next].ns;
+        fprintf(stderr, "%s %s %.3g (%.1f %%)", comma, s->steps[next].name, seconds(below),
+                100.0 * (double)below / (double)all);
+    }
+    fputc('\n', stderr);
+}
+
 void cli_print_timings(const sonde_job_summary *s)
 {
     char rss[32];
-    fprintf(stderr,
-            "sonde: seconds: load %.3g, tokenize %.3g, prefill %.3g, decode %.3g, hooks %.3g, codec "
-            "%.3g, write %.3g, wait %.3g; peak memory %s\n",
-            seconds(s->load_ns), seconds(s->tokenize_ns), seconds(s->prefill_ns),
-            seconds(s->decode_ns), seconds(s->hook_ns), seconds(s->codec_ns), seconds(s->write_ns),
-            seconds(s->wait_ns), sonde_format_bytes(s->peak_rss_bytes, rss));
+    fprintf(
+        stderr,
+        "sonde: seconds: load %.3g, tokenize %.3g, prefill %.3g, decode %.3g, hooks %.3g, codec "
+        "%.3g, write %.3g, wait %.3g, seal %.3g; peak memory %s\n",
+        seconds(s->load_ns), seconds(s->tokenize_ns), seconds(s->prefill_ns), seconds(s->decode_ns),
+        seconds(s->hook_ns), seconds(s->codec_ns), seconds(s->write_ns), seconds(s->wait_ns),
+        seconds(s->seal_ns), sonde_format_bytes(s->peak_rss_bytes, rss));
+    print_steps(s);
     print_schedule(s);
 }
 
@@ -98,6 +121,7 @@ json_t *cli_summary_json(const sonde_job_summary *s)
         {"codec_ns", offsetof(sonde_job_summary, codec_ns)},
         {"write_ns", offsetof(sonde_job_summary, write_ns)},
         {"wait_ns", offsetof(sonde_job_summary, wait_ns)},
+        {"seal_ns", offsetof(sonde_job_summary, seal_ns)},
     };
     json_t *value = json_object();
     for (size_t i = 0; i < CLI_COUNT(numbers); i++) {
@@ -110,5 +134,9 @@ json_t *cli_summary_json(const sonde_job_summary *s)
     json_object_set_new(value, "stored_dtypes", cli_json_string(s->stored_dtypes));
     json_object_set_new(value, "sealed", json_boolean(s->sealed));
     json_object_set_new(value, "complete", json_boolean(s->complete));
+    json_t *steps = json_object();
+    for (int32_t i = 0; i < s->n_steps; i++)
+        json_object_set_new(steps, s->steps[i].name, json_integer((json_int_t)s->steps[i].ns));
+    json_object_set_new(value, "steps_ns", steps);
     return value;
 }

@@ -83,7 +83,10 @@ BENCH_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(BENCH_SRC),$(wildcard tests/
 $(BENCH_BIN): %: %.o $(BENCH_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
 	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
-.PHONY: bench-kernels bench-codec bench-text
+.PHONY: bench-kernels bench-codec bench-text bench-capture
+## bench-capture: what a capture costs over paired runs (MODEL=folder; wants a quiet machine)
+bench-capture: $(B)/tests/bench/bench_capture
+	@$< $(if $(MODEL),--model $(MODEL))
 ## bench-text: MB/s of tokenizers of each kind, on one core
 bench-text: $(B)/tests/bench/bench_text
 	@$<
@@ -96,4 +99,5 @@ bench-programs: $(BENCH_BIN)
 ## bench-kernels: builds and runs the benchmarks of the kernels (minutes; wants a quiet machine)
 bench-kernels: $(BENCH_BIN)
 	@for t in $(BENCH_BIN); do echo "== $$t"; $$t || exit 1; done
+$(B)/tests/bench/bench_capture: | $(B)/tests/abi/plugins/visit.so $(B)/probes/capture.so
 -include $(BENCH_SRC:%.c=$(B)/%.d) $(BENCH_OBJ:.o=.d)

@@ -143,6 +143,7 @@ static sonde_status run_capture(sonde_job_run *run, const char *output, sonde_er
     SONDE_TRY(sonde_job_run_open(run, err));
     run->started = true;
     SONDE_TRY(sonde_job_run_schedule(run, err));
+    run->rows_done_ns = sonde_now_ns();
     SONDE_TRY(check_kept(run, err));
     return seal_whole(run, err);
 }
@@ -159,6 +160,7 @@ sonde_status sonde_job_run_capture(sonde_job_run *run, const char *output,
     sonde_job_run_summary(run, summary);
     summary->sealed = sealed;
     summary->complete = status == SONDE_OK;
+    if (sealed && run->rows_done_ns) summary->seal_ns = sonde_now_ns() - run->rows_done_ns;
     sonde_job_run_close(run);
     sonde_schema_destroy(&run->schema);
     sonde_store_destroy(&run->store, true);

@@ -69,7 +69,7 @@ typedef struct sonde_job_run {
     uint64_t window_bytes; /* for rows of flows that are not placed yet; 0: the default */
     bool started; /* rows may have been put */
     int64_t sealed_rows, sealed_sequences; /* after a failure */
-    uint64_t begin_ns, last_progress_ns;
+    uint64_t begin_ns, last_progress_ns, rows_done_ns; /* rows_done: the schedule ended well */
     sonde_status (*retired)(void *context, const sonde_flow *flow, sonde_error *err);
     sonde_status (*token)(void *context, sonde_flow *flow, sonde_error *err);
     pthread_mutex_t streaming; /* guards the two below: generate */

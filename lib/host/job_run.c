@@ -81,6 +81,18 @@ void sonde_job_run_close(sonde_job_run *run)
 
 /* ---- summary ----------------------------------------------------------------------------------------------- */
 
+static void sum_steps(const sonde_job_run *run, sonde_job_summary *summary)
+{
+    const char *name;
+    summary->n_steps = 0;
+    for (int32_t i = 0; i < (int32_t)SONDE_COUNT(summary->steps) && (name = sonde_step_name(i));
+         i++) {
+        summary->steps[i].name = name;
+        summary->steps[i].ns = run->stats.run.step_ns[i];
+        summary->n_steps = i + 1;
+    }
+}
+
 void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary)
 {
     sonde_prompts_stats read = {0};
@@ -106,6 +118,7 @@ void sonde_job_run_summary(sonde_job_run *run, sonde_job_summary *summary)
     summary->kv_bytes_peak = run->stats.kv.bytes_peak;
     summary->preempted = run->stats.preempted;
     summary->rows_again = run->stats.rows_again;
+    sum_steps(run, summary);
     summary->load_ns = run->job->load_ns;
     summary->tokenize_ns = read.tokenize_ns;
     summary->prefill_ns = run->stats.run.prefill_ns;

@@ -188,10 +188,8 @@ static json_t *seconds(uint64_t ns)
     return json_real((double)(int64_t)(ns / 1000u) * 1e-6);
 }
 
-static json_t *phases_json(const sonde_job_summary *s, const sonde_run_stats *run)
+static json_t *phases_json(const sonde_job_summary *s)
 {
-    static const char *const kinds[] = {"embed", "linear", "norm", "rope", "cache", "attend", "map",
-                                        "hook"};
     const struct { const char *name; uint64_t ns; } phases[] = {
         {"load", s->load_ns}, {"tokenize", s->tokenize_ns}, {"prefill", s->prefill_ns},
         {"decode", s->decode_ns}, {"hooks", s->hook_ns}, {"codec", s->codec_ns},
@@ -199,8 +197,8 @@ static json_t *phases_json(const sonde_job_summary *s, const sonde_run_stats *ru
     json_t *object = json_object(), *steps = json_object();
     for (size_t i = 0; i < SONDE_COUNT(phases); i++)
         json_object_set_new(object, phases[i].name, seconds(phases[i].ns));
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++)
-        json_object_set_new(steps, kinds[i], seconds(run->step_ns[i]));
+    for (int32_t i = 0; i < s->n_steps; i++)
+        json_object_set_new(steps, s->steps[i].name, seconds(s->steps[i].ns));
     json_object_set_new(object, "steps", steps);
     return object;
 }
@@ -245,7 +243,7 @@ sonde_status sonde_job_run_text(sonde_job_run *run, sonde_string *text, sonde_er
     json_object_set_new(root, "threads", json_integer(job->threads));
     json_object_set_new(root, "why", json_string(job->why));
     json_object_set_new(root, "options", options_json(&job->options, SONDE_OPTION_RUN));
-    json_object_set_new(root, "seconds", phases_json(&summary, &run->stats.run));
+    json_object_set_new(root, "seconds", phases_json(&summary));
     json_object_set_new(root, "counts", counts_json(&summary, &run->stats.run));
     return dump(root, text, err);
 }

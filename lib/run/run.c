@@ -251,3 +251,16 @@ void sonde_run_stats_get(const sonde_run *run, sonde_run_stats *stats)
 {
     *stats = run->stats;
 }
+
+const char *sonde_step_name(int32_t kind)
+{
+    static const char *const names[SONDE_STEP_KINDS] = {
+        [SONDE_STEP_EMBED] = "embed",    [SONDE_STEP_LINEAR] = "linear",
+        [SONDE_STEP_NORM] = "norm",      [SONDE_STEP_ROPE] = "rope",
+        [SONDE_STEP_CACHE] = "cache",    [SONDE_STEP_ATTEND] = "attend",
+        [SONDE_STEP_MAP] = "map",        [SONDE_STEP_HOOK] = "hook",
+        [SONDE_STEP_HEADS] = "heads",    [SONDE_STEP_JOIN] = "join",
+        [SONDE_STEP_ROUTE] = "route",    [SONDE_STEP_EXPERTS] = "experts",
+        [SONDE_STEP_COMBINE] = "combine"};
+    return kind >= 0 && kind < SONDE_STEP_KINDS ? names[kind] : NULL;
+}

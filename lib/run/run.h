@@ -190,5 +190,7 @@ typedef struct sonde_run_stats {
     uint64_t step_ns[16]; /* per kind of step, in the order of sonde_step_kind (recipe_internal.h) */
 } sonde_run_stats;
 void sonde_run_stats_get(const sonde_run *run, sonde_run_stats *stats);
+/* "embed", "linear", ... as step_ns counts them; NULL: no such kind. */
+const char *sonde_step_name(int32_t kind);
 
 #endif

@@ -1,5 +1,5 @@
 /* The store: rows from any thread in any order, chunks of every layout, whole datasets, what is asked. */
-#include "store/store.h"
+#include "store/h5.h"
 #include "tests/support/h5_file.h"
 
 #include <pthread.h>
@@ -137,6 +137,70 @@ static void test_threads_put_in_any_order(void **state)
 
 /* ---- what is asked --------------------------------------------------------------------------- */
 
+/* ---- back-pressure --------------------------------------------------------------------------- */
+
+/* A fill: the values of rows from *context on, row by row. */
+static void make_rows(void *context, int64_t row, int64_t n_rows, const sonde_store_place *place)
+{
+    const int64_t *first = context;
+    for (int64_t r = 0; r < n_rows; r++) {
+        uint32_t values[WIDTH];
+        for (int64_t c = 0; c < WIDTH; c++) values[c] = value_at(*first + row + r, c);
+        sonde_store_place_copy(place, (size_t)(r * WIDTH), WIDTH, values);
+    }
+}
+
+#define PIECE 50
+
+static void *make_pieces(void *argument)
+{
+    putter *p = argument;
+    for (int64_t at = p->first * PIECE; at < ROWS && p->status == SONDE_OK; at += p->step * PIECE)
+        p->status = sonde_store_put_from(p->store, p->id, at, PIECE, make_rows, &at, NULL);
+    return NULL;
+}
+
+/* While the disk takes nothing, puts stop: what waits is the queue's bound and, for each thread, the
+ * chunks that its one put has filled since it looked. */
+static void test_a_slow_disk_holds_puts_back(void **state)
+{
+    (void)state;
+    const uint64_t bound = 4096, chunk = 8 * WIDTH * 4;
+    const sonde_codec codecs[] = {SONDE_CODEC_DEFLATE, SONDE_CODEC_RAW};
+    for (size_t k = 0; k < SONDE_COUNT(codecs); k++) {
+        sonde_error err = {0};
+        sonde_store_stats stats, later;
+        sonde_store *store = create(2, bound);
+        int32_t id = declare(store, "a/rows", SONDE_DTYPE_U32, codecs[k], 8);
+        pthread_t threads[THREADS];
+        putter putters[THREADS];
+        sonde_h5_lock();
+        for (int i = 0; i < THREADS; i++) {
+            putters[i] = (putter){store, id, i, THREADS, SONDE_OK};
+            assert_int_equal(pthread_create(&threads[i], NULL, make_pieces, &putters[i]), 0);
+        }
+        do {
+            usleep(20000);
+            sonde_store_stats_get(store, &stats);
+            usleep(20000);
+            sonde_store_stats_get(store, &later);
+        } while (stats.peak_queue_bytes <= bound ||
+                 stats.peak_queue_bytes != later.peak_queue_bytes);
+        assert_int_equal(later.chunks, 0);
+        sonde_h5_unlock();
+        for (int i = 0; i < THREADS; i++) {
+            pthread_join(threads[i], NULL);
+            assert_int_equal(putters[i].status, SONDE_OK);
+        }
+        good(sonde_store_seal(store, true, NULL, &err), &err);
+        sonde_store_stats_get(store, &stats);
+        assert_true(stats.peak_queue_bytes <= bound + THREADS * (PIECE / 8 + 2) * chunk);
+        assert_true(stats.wait_ns > 0);
+        sonde_store_destroy(&store, true);
+        check_values("a/rows");
+    }
+}
+
 static void test_holes_are_seen(void **state)
 {
     (void)state;
@@ -220,7 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_threads_put_in_any_order), TEST(test_holes_are_seen),
         TEST(test_rows_put_twice_are_refused), TEST(test_statistics),
-        TEST(test_bad_shapes_are_refused),
+        TEST(test_bad_shapes_are_refused), TEST(test_a_slow_disk_holds_puts_back),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

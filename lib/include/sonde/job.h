@@ -122,6 +122,13 @@ typedef struct sonde_job_summary {
     uint64_t preempted, rows_again; /* sequences whose pages others needed; rows run once more */
     uint64_t load_ns, tokenize_ns, prefill_ns, decode_ns, hook_ns, codec_ns, write_ns, wait_ns;
     uint64_t peak_rss_bytes;
+    /* Of prefill and decode by kind of step, hooks among them; summed over workers. */
+    struct {
+        const char *name; /* "linear" */
+        uint64_t ns;
+    } steps[16];
+    int32_t n_steps;
+    uint64_t seal_ns; /* from the last row to the sealed file; 0: not there yet */
 } sonde_job_summary;
 /* Runs the capture into `output`. On failure what was acknowledged is sealed when there is any, and
  * the summary says so. */
