@@ -156,7 +156,8 @@ class Sonde:
         if what == "together":
             line += ["--batch-tokens", PROMPT * TOGETHER, "--batch", TOGETHER]
         done = call(line + self.split() + self.more)
-        phases = dict(re.findall(r"(prefill|decode) ([0-9.e+-]+)", done.stderr))
+        line = re.search(r"seconds: load.*", done.stderr).group()
+        phases = dict(re.findall(r"(prefill|decode) ([0-9.e+-]+)", line))
         made = [len(json.loads(text)["tokens"]) for text in done.stdout.splitlines()]
         if what == "prefill":
             return PREFILL / float(phases["prefill"])
