@@ -91,7 +91,7 @@ class Gzip(Peer):
         rows, width = sum(map(len, sequences)), self.model.config.hidden_size
         with h5py.File(self.out + ".h5", "w") as file:
             self.sets = [file.create_dataset(f"layer_{i}", (rows, width), dtype="i2", shuffle=True,
-                                             chunks=(512, width), compression="gzip",
+                                             chunks=(min(512, rows), width), compression="gzip",
                                              compression_opts=1) for i in range(self.n_layers)]
             self.at = 0
             return super().run(sequences)
