@@ -1,11 +1,13 @@
 /*
  * pool.c - threads that run one loop together. A new loop bumps `generation`; workers spin a little
- * for it, then sleep. Items are claimed from one atomic counter in pieces of the grain.
+ * for it, then sleep. Items are claimed from one atomic counter in pieces that get smaller towards
+ * the end: neighbours stay together, and no thread is left with much when the others are done.
  */
 #include "pool.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -21,14 +23,16 @@ struct sonde_pool {
     pthread_t *threads;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    _Atomic uint64_t generation;
-    _Atomic int sleeping, busy;
+    _Atomic int sleeping;
     _Atomic bool quit;
     /* the loop at hand */
     sonde_pool_function *function;
     void *context;
     int64_t n, grain;
-    _Atomic int64_t next;
+    /* what threads spin on, and what they all write, in cache lines of their own */
+    alignas(64) _Atomic uint64_t generation;
+    alignas(64) _Atomic int64_t next;
+    alignas(64) _Atomic int busy;
 };
 
 typedef struct pool_thread {
@@ -36,13 +40,24 @@ typedef struct pool_thread {
     int index;
 } pool_thread;
 
+/* The next piece, or nothing: a share of what is left, at least the grain. */
+static bool take(sonde_pool *pool, int64_t *begin, int64_t *end)
+{
+    int64_t at = atomic_load(&pool->next);
+    do {
+        int64_t left = pool->n - at;
+        if (left <= 0) return false;
+        int64_t piece = SONDE_MAX(pool->grain, left / (4 * pool->n_threads));
+        *begin = at;
+        *end = at + SONDE_MIN(piece, left);
+    } while (!atomic_compare_exchange_weak(&pool->next, &at, *end));
+    return true;
+}
+
 static void claim(sonde_pool *pool, int thread)
 {
-    for (;;) {
-        int64_t begin = atomic_fetch_add(&pool->next, pool->grain);
-        if (begin >= pool->n) return;
-        pool->function(pool->context, begin, SONDE_MIN(begin + pool->grain, pool->n), thread);
-    }
+    int64_t begin, end;
+    while (take(pool, &begin, &end)) pool->function(pool->context, begin, end, thread);
 }
 
 static void wait_generation(sonde_pool *pool, uint64_t seen)
@@ -72,11 +87,14 @@ static void *thread_main(void *argument)
     }
 }
 
+/* A worker counts itself as sleeping before it looks at the generation for the last time, and holds
+ * the lock from there until it waits: it sees the new one, or is seen here and woken. */
 static void start_generation(sonde_pool *pool)
 {
     atomic_fetch_add(&pool->generation, 1);
+    if (atomic_load(&pool->sleeping) == 0) return;
     pthread_mutex_lock(&pool->lock);
-    if (atomic_load(&pool->sleeping) > 0) pthread_cond_broadcast(&pool->wake);
+    pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -132,7 +150,7 @@ int sonde_pool_threads(const sonde_pool *pool)
 
 int64_t sonde_pool_grain(const sonde_pool *pool, int64_t n)
 {
-    return SONDE_MAX(1, n / (sonde_pool_threads(pool) * 8));
+    return SONDE_MAX(1, n / (sonde_pool_threads(pool) * 32));
 }
 
 void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_function *function,

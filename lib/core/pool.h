@@ -17,10 +17,11 @@ typedef void sonde_pool_function(void *context, int64_t begin, int64_t end, int 
 sonde_status sonde_pool_create(int n_threads, sonde_pool **pool, sonde_error *err);
 void sonde_pool_destroy(sonde_pool **pool);
 int sonde_pool_threads(const sonde_pool *pool);
-/* A grain for a loop over n items that cost about the same. */
+/* A grain for a loop over n items that cost about the same: so small that the last pieces are a few
+ * hundredths of a thread's share. */
 int64_t sonde_pool_grain(const sonde_pool *pool, int64_t n);
-/* Calls `function` over [0, n) in pieces of `grain` and returns when all are done. A NULL pool
- * runs everything in the calling thread. [one thread at a time per object] */
+/* Calls `function` over [0, n) in pieces of at least `grain` (but for the last) and returns when all
+ * are done. A NULL pool runs everything in the calling thread. [one thread at a time per object] */
 void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_function *function,
                     void *context);
 

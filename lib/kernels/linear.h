@@ -37,10 +37,10 @@ void sonde_embed_rows(const sonde_embed_args *args, int64_t begin, int64_t end);
 #define SONDE_LINEAR_ROW_BLOCK 240
 int64_t sonde_linear_panels(const sonde_linear_args *args); /* of one block of rows */
 int64_t sonde_linear_units(const sonde_linear_args *args);
-/* Bytes: a row of W for the scalar level; for the others SONDE_TOGETHER_FLOATS (outputs of a slice
- * laid together), SONDE_SLICE_FLOATS (only when slices of a part are made fp32: sonde_linear_sliced),
- * then the totals. */
-#define SONDE_TOGETHER_FLOATS (SONDE_PANEL * 256)
+/* Bytes: a row of W for the scalar level; for the others SONDE_WIDENED_FLOATS (a slice of a two-byte
+ * type), SONDE_SLICE_FLOATS (only when slices of a part are made fp32: sonde_linear_sliced), then the
+ * totals. */
+#define SONDE_WIDENED_FLOATS (SONDE_PANEL * 256)
 size_t sonde_linear_scratch(const sonde_linear_args *args);
 bool sonde_linear_mapped(const sonde_linear_args *args);
 bool sonde_linear_sliced(const sonde_linear_args *args); /* a part is mapped, or quantised panels */

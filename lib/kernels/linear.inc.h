@@ -8,8 +8,8 @@
  * of one panel. Few rows take the slices as memory holds them, panel after panel. More rows stay in
  * the second cache for a block of k while the slices of panel after panel pass. Of a slice
  * 16 * LINEAR_WIDE outputs at a time stay in the first cache while tiles of rows sweep over them, a
- * broadcast of x for each row and a load of W for 16 outputs a step of k; for many rows they are
- * first made fp32 and laid together in scratch. Meanwhile the next slice is fetched into the second
+ * broadcast of x for each row and a load of W for 16 outputs a step of k; for many rows two-byte
+ * elements are first made fp32 in scratch. Meanwhile the next slice is fetched into the second
  * cache, a little at every step of k. Block sums are added up in y (the last panel of a part in
  * scratch, where it is not full).
  */
@@ -17,8 +17,7 @@
 #include "quant.h"
 #include "vec16.h"
 
-/* Tiles of rows from which outputs are laid together: what that costs is shared by the tiles. */
-#define LINEAR_COPY(dtype) ((dtype) == SONDE_DTYPE_F32 ? 8 : 4)
+#define LINEAR_WIDEN 4 /* tiles of rows from which elements of two bytes are made fp32 once for all */
 #define LINEAR_FEW (2 * LINEAR_ROWS) /* rows that are few: panels outside, k inside */
 #define LINEAR_AHEAD 512 /* elements of two bytes: further on where memory is read in order */
 #define LINEAR_STEP (16 * LINEAR_WIDE)
@@ -183,13 +182,13 @@ static void set_fetch(tile *t, const slice *next, int64_t steps)
     t->fetch_step = ((int64_t)sonde_dtype_bytes(w->dtype, elements) + steps - 1) / steps;
 }
 
-/* What a thread works with: outputs laid together, the slice of a mapped matrix, the totals. */
+/* What a thread works with: outputs made fp32, the slice of a mapped matrix, the totals. */
 typedef struct workspace {
-    float *together, *slice, *totals;
+    float *widened, *slice, *totals;
 } workspace;
 
 /* LINEAR_STEP outputs of a slice of n steps of k, as fp32 [n][LINEAR_STEP]. */
-SONDE_INLINE void lay_together(const void *panel, int64_t at, int64_t n, float *to,
+SONDE_INLINE void widen(const void *panel, int64_t at, int64_t n, float *to,
                                const sonde_dtype dtype)
 {
     for (int64_t k = 0; k < n; k++, at += SONDE_PANEL)
@@ -225,9 +224,9 @@ SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const sli
     }
     set_fetch(&t, next, SONDE_PANEL / LINEAR_STEP * tiles * n);
     for (int64_t column = 0; column < SONDE_PANEL; column += LINEAR_STEP) {
-        if (tiles >= LINEAR_COPY(dtype)) {
-            lay_together(panel, column, n, work->together, dtype);
-            t.panel = work->together;
+        if (dtype != SONDE_DTYPE_F32 && tiles >= LINEAR_WIDEN) {
+            widen(panel, column, n, work->widened, dtype);
+            t.panel = work->widened;
             run_tiles(args, s, &t, tiles, column, work->totals, LINEAR_STEP, SONDE_DTYPE_F32);
         } else {
             t.panel = (const char *)panel + (size_t)column * (dtype == SONDE_DTYPE_F32 ? 4 : 2);
@@ -355,8 +354,8 @@ void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void
 {
     int64_t panels = sonde_linear_panels(args);
     bool mapped = sonde_linear_mapped(args);
-    workspace work = {.together = scratch};
-    work.slice = work.together + SONDE_TOGETHER_FLOATS;
+    workspace work = {.widened = scratch};
+    work.slice = work.widened + SONDE_WIDENED_FLOATS;
     work.totals = work.slice + (sonde_linear_sliced(args) ? SONDE_SLICE_FLOATS : 0);
     while (begin < end) {
         bool few = sonde_linear_unit_at(args, begin).n_rows <= LINEAR_FEW;

@@ -171,7 +171,7 @@ bool sonde_linear_sliced(const sonde_linear_args *args)
 size_t sonde_linear_scratch(const sonde_linear_args *args)
 {
     int64_t rows = SONDE_MIN(args->m, SONDE_LINEAR_ROW_BLOCK);
-    int64_t floats = SONDE_TOGETHER_FLOATS + args->n_parts * rows * SONDE_PANEL;
+    int64_t floats = SONDE_WIDENED_FLOATS + args->n_parts * rows * SONDE_PANEL;
     if (sonde_linear_sliced(args)) floats += SONDE_SLICE_FLOATS;
     return (size_t)SONDE_MAX(floats, args->parts[0].weight->cols) * sizeof(float);
 }
