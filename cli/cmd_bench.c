@@ -96,9 +96,11 @@ static const char *level_of(const sonde_model_info *info)
 static sonde_status look_at_model(bench *b, const cli_call *call, sonde_error *err)
 {
     static const char *const backends[] = {"cpu", "blas", "oracle"};
+    static const char *const modes[] = {"exact", "int"};
     sonde_model_options options = {.struct_size = (uint32_t)sizeof options,
                                    .backend = backends[call->job.backend],
                                    .cpu_level = call->job.cpumask,
+                                   .mode = modes[call->job.mode],
                                    .measure = true};
     SONDE_TRY(sonde_model_open(call->words[0], &options, &b->model, err));
     sonde_model_info_get(b->model, &b->info);
@@ -220,6 +222,7 @@ static json_t *bench_json(const bench *b, const cli_call *call)
     json_object_set_new(value, "version", json_integer(1));
     json_object_set_new(value, "model", cli_json_string(call->words[0]));
     json_object_set_new(value, "backend", cli_json_string(b->info.backend));
+    json_object_set_new(value, "mode", cli_json_string(b->info.mode));
     json_object_set_new(value, "level", cli_json_string(b->info.level));
     json_object_set_new(value, "parameters", json_integer(b->info.n_parameters));
     json_object_set_new(value, "packed_bytes", json_integer((json_int_t)b->info.packed_bytes));

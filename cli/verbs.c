@@ -84,7 +84,7 @@ const cli_verb cli_verbs[] = {
      "  sonde diff a.h5 b.h5 --max-ulp 1 --limit 'logits:atol=1e-4'\n", "help", NULL, "*", NULL,
      cmd_diff},
     {"bench", "MODEL", 1, 1, "speed of a model here, against the machine's own", bench_about, NULL,
-     "rounds thread-counts tokens help", "backend kv-dtype cpumask off json quiet verbose", NULL,
+     "rounds thread-counts tokens help", "mode backend kv-dtype cpumask off json quiet verbose", NULL,
      NULL, cmd_bench},
     {.name = "score", .summary = "log-likelihoods of given continuations"},
     {.name = "check", .summary = "certificates: invariance, goldens"},

@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const char *const backends[] = {"cpu", "blas", "oracle"};
+static const char *const modes[] = {"exact", "int"};
 static const sonde_dtype kv_dtypes[] = {SONDE_DTYPE_F32, SONDE_DTYPE_BF16, SONDE_DTYPE_F16};
 
 /* ---- parts --------------------------------------------------------------------------------------------- */
@@ -71,6 +72,7 @@ static sonde_status open_model(sonde_job *job, sonde_error *err)
                                    .cpu_level = job->options.cpumask,
                                    .measure = job->spec.shape_only,
                                    .off = job->off,
+                                   .mode = modes[job->options.mode],
                                    .hash = !job->spec.generate};
     SONDE_TRY(bound_weights(job, &options, err));
     SONDE_TRY(sonde_model_open(job->spec.model, &options, &job->model, err));

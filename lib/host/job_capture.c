@@ -34,7 +34,7 @@ static sonde_status open_schema(sonde_job_run *run, sonde_error *err)
     sonde_schema_options options = {
         .codec = job->codec, .model = name_of(info.path), .model_hash = hash,
         .tokenizer_hash = job->tokenizer ? sonde_tokenizer_hash(job->tokenizer) : NULL,
-        .backend = info.backend, .mode = info.exact ? "exact" : info.backend};
+        .backend = info.backend, .mode = info.mode};
     SONDE_TRY(sonde_schema_create(run->store, &options, &run->schema, err));
     return sonde_store_attr_int(run->store, "/", "hook_vocabulary", SONDE_HOOK_VOCABULARY, err);
 }

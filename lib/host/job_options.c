@@ -12,7 +12,7 @@ static const char *const too_long[] = {"refuse", "cut", "split", "skip", NULL};
 static const char *const bad_prompt[] = {"refuse", "skip", NULL};
 static const char *const special[] = {"parse", "text", NULL};
 static const char *const add_bos[] = {"auto", "yes", "no", NULL};
-static const char *const mode[] = {"exact", NULL};
+static const char *const mode[] = {"exact", "int", NULL};
 static const char *const kv_dtype[] = {"f32", "bf16", "f16", NULL};
 static const char *const backend[] = {"cpu", "blas", "oracle", NULL};
 
@@ -68,7 +68,7 @@ const sonde_option sonde_job_options_table[] = {
      SONDE_OPTION_TEXT, AT(chat_args), NULL, 0, 0, NULL, CONTENT, "JSON"},
     {"chat-open", "begin the assistant's turn (auto: unless the last message is its)",
      SONDE_OPTION_CHOICE, AT(chat_open), "auto", 0, 0, add_bos, CONTENT, NULL},
-    {"mode", "arithmetic: exact keeps every bit on every machine", SONDE_OPTION_CHOICE, AT(mode),
+    {"mode", "arithmetic: exact, or int: quantised weights times integers", SONDE_OPTION_CHOICE, AT(mode),
      "exact", 0, 0, mode, CONTENT, NULL},
     {"kv-dtype", "stored type of the KV cache", SONDE_OPTION_CHOICE, AT(kv_dtype), "f32", 0, 0,
      kv_dtype, CONTENT, NULL},

@@ -67,6 +67,7 @@ typedef struct sonde_linear_args {
     int64_t m;             /* output rows */
     int32_t n_parts;
     sonde_linear_part parts[SONDE_LINEAR_PARTS]; /* equal cols */
+    void *prepared;        /* what linear_prepare made of x, or NULL: then each call makes its own */
 } sonde_linear_args;
 
 /* Rows of an embedding matrix: y[m] = W[ids[m]]. */
@@ -262,6 +263,8 @@ typedef struct sonde_backend {
     const char *level; /* "avx512", "avx2", "scalar"; "double" */
     size_t real_bytes;
     bool exact; /* gives the bits of kernels.md's exact mode */
+    const char *mode; /* as captures record it: "exact", "int"; "blas", "oracle" */
+    const struct sonde_backend *integers; /* the same with exact integer products (--mode int), or NULL */
 
     /* Precision a stored matrix is kept in, and the bytes it takes packed. */
     sonde_dtype (*packed_dtype)(sonde_dtype stored);
@@ -273,6 +276,10 @@ typedef struct sonde_backend {
     void (*pack)(const sonde_matrix_source *source, const sonde_packed *packed, int64_t begin,
                  int64_t end, float *scratch);
 
+    /* NULL, or: rows of x made ready once for all threads. Bytes they take (0: none are needed), and
+     * output rows [begin, end) of them, into memory that `prepared` will point to. */
+    size_t (*linear_prepared)(const sonde_linear_args *args);
+    void (*linear_prepare)(const sonde_linear_args *args, int64_t begin, int64_t end, void *prepared);
     int64_t (*linear_units)(const sonde_linear_args *args);
     size_t (*linear_scratch)(const sonde_linear_args *args); /* bytes for one thread */
     void (*linear)(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);

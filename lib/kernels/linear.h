@@ -55,6 +55,9 @@ static inline int64_t sonde_linear_y_row(const sonde_linear_args *args, int64_t 
     return args->y_rows ? args->y_rows[m] : m;
 }
 
+/* The same product for output row m alone. */
+sonde_linear_args sonde_linear_one_row(const sonde_linear_args *args, int64_t m);
+
 void sonde_linear_scalar(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);
 #if defined(__x86_64__)
 void sonde_linear_avx2(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch);

@@ -185,3 +185,19 @@ sonde_linear_unit sonde_linear_unit_at(const sonde_linear_args *args, int64_t un
     while (panel >= panels_of(part->weight->rows)) panel -= panels_of((part++)->weight->rows);
     return (sonde_linear_unit){part, panel, first, args->m * (block + 1) / blocks - first};
 }
+
+sonde_linear_args sonde_linear_one_row(const sonde_linear_args *args, int64_t m)
+{
+    sonde_linear_args one = *args;
+    int64_t from = args->x_rows ? args->x_rows[m] : m, to = sonde_linear_y_row(args, m);
+    one.x = (const float *)args->x + from * args->x_stride;
+    one.x_rows = one.y_rows = NULL;
+    one.prepared = NULL;
+    one.m = 1;
+    for (int32_t i = 0; i < args->n_parts; i++) {
+        sonde_linear_part *p = &one.parts[i];
+        p->y = (float *)p->y + to * p->y_stride;
+        if (p->residual) p->residual = (const float *)p->residual + to * p->residual_stride;
+    }
+    return one;
+}

@@ -116,18 +116,27 @@ static int integer_at(const sonde_quant_form *f, const char *words, int64_t lane
     return (int8_t)(word >> 8 * within & 255);
 }
 
-void sonde_quant_row(const sonde_packed *w, int64_t r, float *row)
+void sonde_quant_split(const sonde_packed *w, int64_t r, int64_t group, sonde_split_group *out)
 {
     const sonde_quant_form *f = sonde_quant_form_of(w->dtype);
+    const char *head = sonde_quant_group_at(w, r / SONDE_PANEL, group * SONDE_QUANT_GROUP);
     int64_t lane = r % SONDE_PANEL, scales = SONDE_PANEL * (f->wide ? 4 : 2);
+    out->scale[0] = out->scale[1] = scale_at(f, head, lane);
+    if (f->halves) out->scale[1] = scale_at(f, head + scales, lane);
+    out->low = f->low ? scale_at(f, head + scales * (f->halves ? 2 : 1), lane) : 0.0f;
+    for (int i = 0; i < SONDE_QUANT_GROUP; i++)
+        out->q[i] = (int8_t)integer_at(f, head + sonde_quant_head_bytes(f), lane, i);
+}
+
+void sonde_quant_row(const sonde_packed *w, int64_t r, float *row)
+{
+    bool low = sonde_quant_form_of(w->dtype)->low;
     for (int64_t k = 0; k < w->cols; k += SONDE_QUANT_GROUP) {
-        const char *group = sonde_quant_group_at(w, r / SONDE_PANEL, k);
-        const char *words = group + sonde_quant_head_bytes(f);
-        float low = f->low ? scale_at(f, group + scales * (f->halves ? 2 : 1), lane) : 0.0f;
+        sonde_split_group g;
+        sonde_quant_split(w, r, k / SONDE_QUANT_GROUP, &g);
         for (int i = 0; i < SONDE_QUANT_GROUP; i++) {
-            float scale = scale_at(f, group + (f->halves && i >= 16 ? scales : 0), lane);
-            float value = scale * (float)integer_at(f, words, lane, i);
-            row[k + i] = f->low ? value + low : value;
+            float value = g.scale[i / 16] * (float)g.q[i];
+            row[k + i] = low ? value + g.low : value;
         }
     }
 }

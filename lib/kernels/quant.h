@@ -31,6 +31,20 @@ typedef struct sonde_quant_form {
 /* NULL: this kind has none, it is widened when it is packed. */
 const sonde_quant_form *sonde_quant_form_of(sonde_dtype dtype);
 
+/* Calls `call(..., form)` with the form of a dtype as a constant; kinds of one form share it. */
+#define SONDE_QUANT_FORM(bits, zero, halves, low, wide)                                            \
+    ((sonde_quant_form){SONDE_DTYPE_NONE, bits, zero, halves, low, wide})
+#define SONDE_EACH_QUANT_FORM(dtype, call, ...)                                                    \
+    switch (dtype) {                                                                               \
+    case SONDE_DTYPE_Q4_0: call(__VA_ARGS__, SONDE_QUANT_FORM(4, 8, false, false, false)); break;  \
+    case SONDE_DTYPE_Q4_1: call(__VA_ARGS__, SONDE_QUANT_FORM(4, 0, false, true, false)); break;   \
+    case SONDE_DTYPE_Q4_K: call(__VA_ARGS__, SONDE_QUANT_FORM(4, 0, false, true, true)); break;    \
+    case SONDE_DTYPE_Q5_1: call(__VA_ARGS__, SONDE_QUANT_FORM(8, 0, false, true, false)); break;   \
+    case SONDE_DTYPE_Q5_K: call(__VA_ARGS__, SONDE_QUANT_FORM(8, 0, false, true, true)); break;    \
+    case SONDE_DTYPE_Q6_K: call(__VA_ARGS__, SONDE_QUANT_FORM(8, 0, true, false, true)); break;    \
+    default: call(__VA_ARGS__, SONDE_QUANT_FORM(8, 0, false, false, false)); break;                \
+    }
+
 static inline int64_t sonde_quant_head_bytes(const sonde_quant_form *f)
 {
     return SONDE_PANEL * (f->wide ? 4 : 2) * ((f->halves ? 2 : 1) + (f->low ? 1 : 0));
@@ -58,6 +72,8 @@ void sonde_quant_pack(const sonde_matrix_source *source, const sonde_packed *pac
 /* Groups k in [begin, end) of one panel of a source, at `to`. */
 void sonde_quant_pack_slice(const sonde_matrix_source *source, const sonde_quant_form *form,
                             int64_t panel, int64_t begin, int64_t end, char *to);
+/* Group `group` of output feature r of a packed matrix. */
+void sonde_quant_split(const sonde_packed *w, int64_t r, int64_t group, sonde_split_group *out);
 /* Output feature r of a packed matrix as fp32: the bits of its decoder. */
 void sonde_quant_row(const sonde_packed *w, int64_t r, float *row);
 

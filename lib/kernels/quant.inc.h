@@ -7,6 +7,8 @@
 #include "quant.h"
 #include "vec16.h"
 
+#define AHEAD 2048 /* bytes of a panel fetched before they are needed */
+
 /* Sixteen words. */
 #if defined(__AVX512F__)
 typedef __m512i words16;
@@ -105,6 +107,8 @@ SONDE_INLINE void few_rows(const sonde_quant_few *t, int64_t column, const int r
             if (wide > 1) head[1] = head_of(group, half, column + 16, f);
             for (int i = 0; i < words; i++, k += per, at += 4 * SONDE_PANEL) {
                 words16 word[2] = {w_load(at), w_load(at + (wide > 1 ? 64 : 0))};
+                SONDE_PREFETCH(at + AHEAD);
+                if (wide > 1) SONDE_PREFETCH(at + AHEAD + 64);
                 SONDE_UNROLL
                 for (int j = 0; j < per; j++) {
                     vec16 w0 = value_of(head[0], integers(word[0], j, f), f), w1 = w0;
@@ -165,26 +169,12 @@ SONDE_INLINE void slice_of_form(const char *group, int64_t n, float *slice, cons
         }
 }
 
-/* Calls `f(..., form)` with the form of a dtype as a constant; kinds of one form share it. */
-#define FORM(bits, zero, halves, low, wide)                                                         \
-    ((sonde_quant_form){SONDE_DTYPE_NONE, bits, zero, halves, low, wide})
-#define EACH_FORM(dtype, call, ...)                                                                 \
-    switch (dtype) {                                                                                \
-    case SONDE_DTYPE_Q4_0: call(__VA_ARGS__, FORM(4, 8, false, false, false)); break;              \
-    case SONDE_DTYPE_Q4_1: call(__VA_ARGS__, FORM(4, 0, false, true, false)); break;               \
-    case SONDE_DTYPE_Q4_K: call(__VA_ARGS__, FORM(4, 0, false, true, true)); break;                \
-    case SONDE_DTYPE_Q5_1: call(__VA_ARGS__, FORM(8, 0, false, true, false)); break;               \
-    case SONDE_DTYPE_Q5_K: call(__VA_ARGS__, FORM(8, 0, false, true, true)); break;                \
-    case SONDE_DTYPE_Q6_K: call(__VA_ARGS__, FORM(8, 0, true, false, true)); break;                \
-    default: call(__VA_ARGS__, FORM(8, 0, false, false, false)); break; /* Q8_0, Q5_0 */           \
-    }
-
 void QUANT_FEW(const sonde_quant_few *few)
 {
-    EACH_FORM(few->w->dtype, few_of_form, few)
+    SONDE_EACH_QUANT_FORM(few->w->dtype, few_of_form, few)
 }
 
 void QUANT_SLICE(const sonde_packed *w, int64_t panel, int64_t begin, int64_t end, float *slice)
 {
-    EACH_FORM(w->dtype, slice_of_form, sonde_quant_group_at(w, panel, begin), end - begin, slice)
+    SONDE_EACH_QUANT_FORM(w->dtype, slice_of_form, sonde_quant_group_at(w, panel, begin), end - begin, slice)
 }

@@ -7,12 +7,14 @@
 #define SONDE_KERNELS_STEPS_H
 
 #include "kernels/linear.h"
-#include "kernels/quant.h"
+#include "kernels/quant_int.h"
 
 extern const sonde_backend sonde_backend_cpu_scalar, sonde_backend_blas_scalar;
+extern const sonde_backend sonde_backend_int_scalar;
 #if defined(__x86_64__)
 extern const sonde_backend sonde_backend_cpu_avx2, sonde_backend_blas_avx2;
 extern const sonde_backend sonde_backend_cpu_avx512, sonde_backend_blas_avx512;
+extern const sonde_backend sonde_backend_int_avx2, sonde_backend_int_avx512;
 #endif
 
 /* Shared by all levels (steps_common.c). */
@@ -46,15 +48,25 @@ sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t un
     .attend_scratch = sonde_attend_scratch, .attend = attend, .rope_entry = sonde_rope_entry
 #define SONDE_CPU_TABLE(level_name)                                                                \
     const sonde_backend sonde_backend_cpu_##level_name = {                                         \
-        .name = "cpu", .level = #level_name, .exact = true,                                        \
+        .name = "cpu", .level = #level_name, .exact = true, .mode = "exact",                       \
+        .integers = &sonde_backend_int_##level_name,                                               \
         .packed_dtype = sonde_packed_dtype, .keeps = sonde_quant_keeps,                            \
         .packed_bytes = sonde_packed_bytes,                                                        \
         .pack = sonde_pack, .linear_units = sonde_linear_units,                                    \
         .linear_scratch = sonde_linear_scratch,                                                    \
         .linear = sonde_linear_##level_name, .embed = sonde_embed_rows, SONDE_STEP_SLOTS}
+/* The same with exact integer products; `prepared` and `prepare` are NULL for the definition. */
+#define SONDE_INT_TABLE(level_name, linear_scratch_function, prepared, prepare)                    \
+    const sonde_backend sonde_backend_int_##level_name = {                                         \
+        .name = "cpu", .level = #level_name, .exact = false, .mode = "int",                        \
+        .packed_dtype = sonde_packed_dtype, .keeps = sonde_quant_keeps,                            \
+        .packed_bytes = sonde_packed_bytes, .pack = sonde_pack,                                    \
+        .linear_units = sonde_linear_units, .linear_scratch = linear_scratch_function,             \
+        .linear_prepared = prepared, .linear_prepare = prepare,                                    \
+        .linear = sonde_linear_int_##level_name, .embed = sonde_embed_rows, SONDE_STEP_SLOTS}
 #define SONDE_BLAS_TABLE(level_name)                                                               \
     const sonde_backend sonde_backend_blas_##level_name = {                                        \
-        .name = "blas", .level = #level_name, .exact = false,                                      \
+        .name = "blas", .level = #level_name, .exact = false, .mode = "blas",                      \
         .packed_dtype = sonde_blas_packed_dtype, .packed_bytes = sonde_blas_packed_bytes,          \
         .pack = sonde_blas_pack, .linear_units = sonde_blas_linear_units,                          \
         .linear_scratch = sonde_blas_linear_scratch,                                               \

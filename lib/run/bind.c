@@ -168,8 +168,9 @@ static void set_matrix(const sonde_model *model, sonde_bound *bound, int64_t at,
     sonde_packed *m = &bound->matrices[at];
     *m = (sonde_packed){.dtype = model->backend->packed_dtype(stored), .rows = source->rows,
                         .cols = source->cols, .source = *source};
-    if (!(model->off & SONDE_OFF_QUANT) && model->backend->keeps && model->backend->keeps(source))
-        m->dtype = source->dtype;
+    /* Products of integers have no widened form. */
+    bool widen = (model->off & SONDE_OFF_QUANT) && model->backend->exact;
+    if (!widen && model->backend->keeps && model->backend->keeps(source)) m->dtype = source->dtype;
     m->bytes = model->backend->packed_bytes(m->dtype, m->rows, m->cols);
     bound->tensors[at] = t;
 }

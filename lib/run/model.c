@@ -115,8 +115,28 @@ static sonde_status open_backend(sonde_model *model, const sonde_model_options *
     if (options->cpu_level && !sonde_cpu_level_from_name(options->cpu_level, &level))
         return sonde_fail(err, SONDE_USAGE, "cpu level '%s': expected avx512, avx2 or scalar",
                           options->cpu_level);
-    return sonde_backend_get(options->backend ? options->backend : "cpu", level, &model->backend,
-                             err);
+    SONDE_TRY(sonde_backend_get(options->backend ? options->backend : "cpu", level, &model->backend,
+                                err));
+    if (!options->mode || strcmp(options->mode, "exact") == 0) return SONDE_OK;
+    if (strcmp(options->mode, "int") != 0)
+        return sonde_fail(err, SONDE_UNKNOWN_NAME, "no mode '%s' (exact, int)", options->mode);
+    if (!model->backend->integers)
+        return sonde_fail(err, SONDE_UNSUPPORTED, "mode int: backend %s has no products of integers, "
+                          "cpu has", model->backend->name);
+    model->backend = model->backend->integers;
+    return SONDE_OK;
+}
+
+/* --mode int says what is computed: a model that it does not change is a mistake. */
+static sonde_status check_mode(const sonde_model *model, sonde_error *err)
+{
+    if (strcmp(model->backend->mode, "int") != 0) return SONDE_OK;
+    for (int64_t i = 0; i < model->n_bound; i++)
+        for (int64_t j = 0; j < model->bound[i].n_matrices; j++)
+            if (model->backend->keeps(&model->bound[i].matrices[j].source)) return SONDE_OK;
+    return sonde_fail(err, SONDE_UNSUPPORTED, "%s: mode int multiplies weights of q4_0, q4_1, q5_0, q5_1, "
+                      "q8_0, q4_k, q5_k and q6_k, this model has none: it stores %s",
+                      sonde_weights_path(model->weights), model->stored_dtypes);
 }
 
 static sonde_status open_parts(sonde_model *model, const char *path,
@@ -133,6 +153,7 @@ static sonde_status open_parts(sonde_model *model, const char *path,
     list_dtypes(model);
     int threads = options->threads > 0 ? options->threads : sonde_cpu_count();
     SONDE_TRY(sonde_model_bind(model, err));
+    SONDE_TRY(check_mode(model, err));
     return sonde_model_pack(model, threads, err);
 }
 
@@ -179,7 +200,8 @@ void sonde_model_info_get(const sonde_model *model, sonde_model_info *info)
         .path = sonde_weights_path(model->weights), .family = model->family->name,
         .title = model->family->title, .container = gguf ? "gguf" : "safetensors",
         .backend = model->backend->name, .level = model->backend->level,
-        .exact = model->backend->exact, .stored_dtypes = model->stored_dtypes,
+        .exact = model->backend->exact, .mode = model->backend->mode,
+        .stored_dtypes = model->stored_dtypes,
         .packed_note = model->packed_note, .n_layers = d->n_layers, .hidden = d->hidden,
         .n_heads = d->n_heads, .n_kv_heads = d->n_kv_heads, .head_dim = d->head_dim,
         .value_dim = d->value_dim, .ffn = d->ffn, .vocab = d->vocab,

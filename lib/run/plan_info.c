@@ -18,6 +18,21 @@ static uint64_t scratch_bytes(const sonde_plan *plan)
     return most;
 }
 
+/* Bytes of the largest step's prepared rows (--mode int). */
+static uint64_t prepared_bytes(const sonde_plan *plan)
+{
+    const sonde_backend *backend = plan->model->backend;
+    uint64_t most = 0;
+    for (int64_t i = 0; backend->linear_prepared && i < plan->n_ops; i++) {
+        const sonde_op *op = &plan->ops[i];
+        if (op->kind != SONDE_OP_LINEAR) continue;
+        sonde_linear_args args = {.m = plan->batch_rows, .n_parts = op->n_steps};
+        for (int32_t j = 0; j < op->n_steps; j++) args.parts[j].weight = op->matrix[j];
+        if (args.parts[0].weight) most = SONDE_MAX(most, backend->linear_prepared(&args));
+    }
+    return most;
+}
+
 /* Keys that the rows of positions [0, n) see. */
 static double keys_before(const sonde_attend_spec *a, int64_t n)
 {
@@ -127,6 +142,7 @@ uint64_t sonde_plan_run_bytes(const sonde_plan *plan, int threads)
 {
     uint64_t bytes = plan->arena_bytes + plan->ragged_bytes + row_rope_bytes(plan);
     bytes += (uint64_t)threads * scratch_bytes(plan);
+    bytes += prepared_bytes(plan);
     bytes += (uint64_t)plan->convert_elements * sizeof(float);
     bytes += (uint64_t)plan->most_products * (sizeof(sonde_linear_args) + sizeof(int64_t));
     bytes += (uint64_t)(plan->batch_rows * plan->most_slots + plan->most_experts) * 2 * sizeof(int32_t);

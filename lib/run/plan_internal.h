@@ -24,6 +24,7 @@ typedef enum sonde_op_kind {
     SONDE_OP_EXPERTS = SONDE_STEP_EXPERTS,
     SONDE_OP_COMBINE = SONDE_STEP_COMBINE,
     SONDE_OP_NARROW = SONDE_STEP_KINDS, /* keep the needed rows of the live buffers */
+    SONDE_OP_PREPARE, /* never planned: rows of x made ready for a product, inside LINEAR */
 } sonde_op_kind;
 
 /* One kernel call. A LINEAR may run several steps that share x, each perhaps with the residual add

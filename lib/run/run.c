@@ -105,7 +105,7 @@ void sonde_run_destroy(sonde_run **out)
                       run->item_logits, run->users, run->labels, run->products.args,
                       run->products.first_unit, run->experts.first, run->experts.x_rows,
                       run->experts.y_rows, run->arena, run->ragged,
-                      run->scratch, run->convert};
+                      run->scratch, run->prepared, run->convert};
     for (size_t i = 0; i < SONDE_COUNT(blocks); i++) sonde_free(blocks[i]);
     sonde_kv_destroy(&run->own_kv);
     sonde_pool_destroy(&run->pool);

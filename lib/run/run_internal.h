@@ -55,6 +55,8 @@ struct sonde_run {
     char *arena, *ragged;
     char *scratch;
     size_t scratch_bytes; /* of one thread */
+    void *prepared; /* rows of x for the product at hand, shared by the threads */
+    size_t prepared_bytes;
     float *convert;
     sonde_kv *kv, *own_kv; /* own: NULL where the caller gave one */
     bool muted;

@@ -39,6 +39,7 @@ static void run_units(void *context, int64_t begin, int64_t end, int thread)
     unsigned fpu = sonde_fpu_enter();
     switch (c->kind) {
     case SONDE_OP_EMBED: backend->embed(c->args, begin, end); break;
+    case SONDE_OP_PREPARE: backend->linear_prepare(c->args, begin, end, c->run->prepared); break;
     case SONDE_OP_LINEAR: backend->linear(c->args, begin, end, scratch); break;
     case SONDE_OP_NORM: backend->norm(c->args, begin, end); break;
     case SONDE_OP_ROPE: backend->rope(c->args, begin, end); break;
@@ -89,6 +90,24 @@ static void run_embed(sonde_run *run, const sonde_op *op)
     sonde_run_call(run, SONDE_OP_EMBED, &args, args.m);
 }
 
+/* Where a backend works on x first (--mode int): once, for all threads. */
+static sonde_status prepare_linear(sonde_run *run, sonde_linear_args *args, sonde_error *err)
+{
+    const sonde_backend *backend = run->plan->model->backend;
+    size_t bytes = backend->linear_prepared ? backend->linear_prepared(args) : 0;
+    if (bytes == 0) return SONDE_OK;
+    if (bytes > run->prepared_bytes) {
+        void *bigger = sonde_alloc_raw(1, bytes);
+        if (!bigger) return sonde_no_memory(err, "rows prepared for products", bytes);
+        sonde_free(run->prepared);
+        run->prepared = bigger;
+        run->prepared_bytes = bytes;
+    }
+    sonde_run_call(run, SONDE_OP_PREPARE, args, args->m);
+    args->prepared = run->prepared;
+    return SONDE_OK;
+}
+
 static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *err)
 {
     const sonde_step *first = op->steps[0];
@@ -108,6 +127,7 @@ static sonde_status run_linear(sonde_run *run, const sonde_op *op, sonde_error *
     }
     if (args.m == 0) return SONDE_OK;
     const sonde_backend *backend = run->plan->model->backend;
+    SONDE_TRY(prepare_linear(run, &args, err));
     SONDE_TRY(sonde_run_need_scratch(run, backend->linear_scratch(&args), err));
     sonde_run_call(run, SONDE_OP_LINEAR, &args, backend->linear_units(&args));
     sonde_run_release_mapped(&args);

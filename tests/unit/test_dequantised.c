@@ -1,7 +1,7 @@
 /*
  * test_dequantised.c - a model of quantised weights computes the bits of the same model with its
  * weights dequantised beforehand: every kind that a GGUF file or a safetensors file may store, packed
- * and left in the file.
+ * and left in the file. In mode int it has bits of its own, one set of them.
  */
 #include "support/captured.h"
 #include "support/checkpoint_file.h"
@@ -236,6 +236,71 @@ static sonde_model *open_model(const char *path, uint32_t off)
     return model;
 }
 
+static sonde_model *open_integers(const char *path, const char *level, uint32_t off)
+{
+    sonde_model *model = NULL;
+    sonde_error err = {0};
+    sonde_model_options options = {.threads = 2, .off = off, .cpu_level = level, .mode = "int"};
+    if (sonde_model_open(path, &options, &model, &err) != SONDE_OK) fail_msg("%s", err.message);
+    sonde_model_info info;
+    sonde_model_info_get(model, &info);
+    assert_string_equal(info.mode, "int");
+    assert_false(info.exact);
+    return model;
+}
+
+/* Mode int has bits of its own, the same for every level, split and switch. */
+static void compare_integers(const char *quantised)
+{
+    static const struct {
+        const char *level;
+        uint32_t off;
+        run_case how;
+    } ways[] = {
+        {NULL, 0, {.name = "one thread, chunks of 7", .chunk = 7, .batch_tokens = 31}},
+        {NULL, 0, {.name = "two workers, one sequence each", .workers = 2, .batch_sequences = 1}},
+        {NULL, SONDE_OFF_PACK, {.name = "left in the file", .chunk = 23, .threads = 2}},
+        {NULL, SONDE_OFF_QUANT, {.name = "no widening", .threads = 2}},
+        {NULL, 0, {.name = "no optimisations", .off = SONDE_OFF_DROP | SONDE_OFF_FUSE | SONDE_OFF_NARROW |
+                                                      SONDE_OFF_ALIAS}},
+        {"avx2", 0, {.name = "avx2"}},
+        {"scalar", 0, {.name = "scalar", .threads = 2}},
+    };
+    captured want, exact, got;
+    sonde_error err = {0};
+    sonde_model *model = open_integers(quantised, NULL, 0), *other = open_model(quantised, 0);
+    if (captured_run(model, &(run_case){.name = "int"}, &want, &err) != SONDE_OK)
+        fail_msg("%s", err.message);
+    if (captured_run(other, &(run_case){.name = "exact"}, &exact, &err) != SONDE_OK)
+        fail_msg("%s", err.message);
+    assert_true(captured_differences(model, &want, &exact, "int beside exact, as it should be") > 0);
+    captured_reset(&exact);
+    sonde_model_close(&other);
+    for (size_t i = 0; i < SONDE_COUNT(ways); i++) {
+        other = open_integers(quantised, ways[i].level, ways[i].off);
+        if (captured_run(other, &ways[i].how, &got, &err) != SONDE_OK) fail_msg("%s", err.message);
+        assert_int_equal(captured_differences(model, &want, &got, ways[i].how.name), 0);
+        captured_reset(&got);
+        sonde_model_close(&other);
+    }
+    captured_reset(&want);
+    sonde_model_close(&model);
+}
+
+/* Where it would change nothing it is refused. */
+static void refuse_integers(const char *plain)
+{
+    static const char *const backends[] = {"cpu", "blas", "oracle"};
+    static const char *const words[] = {"it stores f32", "backend blas has no", "backend oracle has no"};
+    for (size_t i = 0; i < SONDE_COUNT(backends); i++) {
+        sonde_model *model = NULL;
+        sonde_error err = {0};
+        sonde_model_options options = {.backend = backends[i], .mode = "int", .measure = true};
+        assert_int_equal(sonde_model_open(plain, &options, &model, &err), SONDE_UNSUPPORTED);
+        assert_non_null(strstr(err.message, words[i]));
+    }
+}
+
 static void compare(const char *plain, const char *quantised)
 {
     static const run_case how = {.name = "quantised", .chunk = 23, .threads = 2};
@@ -296,6 +361,8 @@ static void test_gguf_blocks_are_their_dequantised_values(void **state)
     sonde_string_reset(&t->scaled.data);
     sonde_free(t);
     compare("build/dequantised/plain", "build/dequantised/blocks.gguf");
+    compare_integers("build/dequantised/blocks.gguf");
+    refuse_integers("build/dequantised/plain");
     clear();
 }
 

@@ -24,7 +24,7 @@ typedef struct sonde_model sonde_model;
     X(NARROW, 2, "narrow", "run every row through the last block and the logits")                  \
     X(ALIAS, 3, "alias", "give every buffer memory of its own")                                    \
     X(PACK, 4, "pack", "leave the weights in the file: no packed copies")                          \
-    X(QUANT, 5, "quant", "widen quantised weights to f32 when they are packed")                    \
+    X(QUANT, 5, "quant", "widen quantised weights when they are packed (in mode exact)")           \
     X(PREFIX, 6, "prefix", "run every row of prompts that begin alike")
 #define SONDE_OFF_ENUM(name, bit, text, help) SONDE_OFF_##name = 1u << (bit),
 #define SONDE_OFF_OR(name, bit, text, help) | 1u << (bit)
@@ -47,6 +47,8 @@ typedef struct sonde_model_options {
                             when they are used; 0: four fifths of what the machine has free */
     uint32_t off;        /* SONDE_OFF_PACK: none is packed; SONDE_OFF_QUANT: none stays quantised */
     bool hash;           /* sonde_model_hash will be called: bytes are read once for both */
+    const char *mode;    /* "exact" (NULL); "int": quantised weights are multiplied as exact integers,
+                            with bits of their own (UNSUPPORTED where there are none) */
 } sonde_model_options;
 
 /* BAD_MODEL / BAD_FILE with the offending name; UNKNOWN_NAME for a backend. Given to the caller. */
@@ -66,6 +68,7 @@ typedef struct sonde_model_info {
     const char *path, *family, *title, *container; /* "safetensors", "gguf" */
     const char *backend, *level;
     bool exact;
+    const char *mode; /* what captures record: "exact", "int", or the backend's name */
     const char *stored_dtypes; /* "f32", "q4_1 q8_0 f32": kinds in the file, most bytes first */
     const char *packed_note;   /* "q4_1 widened to f32, q8_0 widened to f32", or "" */
     int64_t n_layers, hidden, n_heads, n_kv_heads, head_dim, value_dim, ffn, vocab, max_positions;

@@ -346,6 +346,7 @@ static void oracle_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_
 
 const sonde_backend sonde_backend_oracle = {
     .name = "oracle", .level = "double", .real_bytes = sizeof(double), .exact = false,
+    .mode = "oracle",
     .packed_dtype = oracle_packed_dtype, .packed_bytes = oracle_packed_bytes, .pack = oracle_pack,
     .linear_units = oracle_linear_units, .linear_scratch = oracle_linear_scratch,
     .linear = oracle_linear, .embed = oracle_embed, .norm = oracle_norm, .rope = oracle_rope,

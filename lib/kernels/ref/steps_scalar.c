@@ -8,3 +8,4 @@
 
 SONDE_CPU_TABLE(scalar);
 SONDE_BLAS_TABLE(scalar);
+SONDE_INT_TABLE(scalar, sonde_linear_scratch, NULL, NULL);

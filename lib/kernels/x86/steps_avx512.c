@@ -8,3 +8,4 @@
 
 SONDE_CPU_TABLE(avx512);
 SONDE_BLAS_TABLE(avx512);
+SONDE_INT_TABLE(avx512, sonde_int_scratch, sonde_int_prepared_bytes, sonde_int_prepare_avx2);
