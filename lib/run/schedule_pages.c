@@ -90,25 +90,22 @@ static void give_up(worker *w, flight *f)
     sonde_schedule_close(w, f);
 }
 
-/* Positions that a flight takes when it begins: of its prompt, or of what was seen of it. */
-static int64_t first_positions(const flight *f)
-{
-    return SONDE_MIN(SONDE_MAX(f->request.n_tokens, f->seen + 1), positions_of(f));
-}
-
-/* Has the cache room for a flight to begin? */
-static bool has_room(worker *w, flight *f)
+/* Has the cache room for a flight to begin? *room is what is left within the limit. */
+static bool has_room(worker *w, flight *f, uint64_t *room)
 {
     sonde_kv *kv = w->shared->kv;
+    int64_t all = positions_of(f), soon = SONDE_MIN(SONDE_MAX(f->request.n_tokens, f->seen + 1), all);
     if (w->shared->writes) {
-        f->committed = sonde_plan_kv_blocks(w->shared->plan, positions_of(f));
+        f->committed = sonde_plan_kv_blocks(w->shared->plan, all);
         if (sonde_kv_commit(kv, f->committed)) return true;
         f->committed = 0;
         return false;
     }
-    if (others_starve(w->shared, f->request.index)) return false;
-    uint64_t need = (uint64_t)sonde_plan_kv_blocks(w->shared->plan, first_positions(f));
-    return need <= sonde_kv_room(kv) || sonde_kv_held(kv) == 0;
+    uint64_t need = (uint64_t)sonde_plan_kv_blocks(w->shared->plan, soon);
+    bool alone = sonde_kv_held(kv) == 0;
+    if (others_starve(w->shared, f->request.index) || (need > *room && !alone)) return false;
+    *room -= SONDE_MIN(need, *room);
+    return true;
 }
 
 static void share(worker *w, flight *f)
@@ -130,29 +127,18 @@ static sonde_status begin(worker *w, flight *f, sonde_error *err)
     return SONDE_OK;
 }
 
-/* Takes the first pages at once, so that others see what is left. False: others were quicker. */
-static bool take_first(worker *w, flight *f)
-{
-    int64_t more = first_positions(f) - sonde_sequence_length(f->sequence);
-    if (sonde_sequence_reserve(f->sequence, more, NULL) == SONDE_OK) return true;
-    if (sonde_kv_held(w->shared->kv) <= (uint64_t)sonde_sequence_blocks(f->sequence)) return true;
-    sonde_schedule_close(w, f);
-    return false;
-}
-
 void sonde_schedule_begin_flights(worker *w)
 {
     sonde_error error = {0};
+    uint64_t room = sonde_kv_room(w->shared->kv);
     for (int32_t i = 0; i < w->n_flights; i++) {
         flight *f = w->flights[i];
-        if (f->settled) continue;
-        if (!f->sequence && !has_room(w, f)) return;
+        if (!f->sequence && !has_room(w, f, &room)) return;
         if (!f->sequence && begin(w, f, &error) != SONDE_OK) {
             sonde_schedule_fail(w->shared, f->request.index, &error);
             return;
         }
-        share(w, f);
-        if (f->settled && !take_first(w, f)) return;
+        if (!f->settled) share(w, f);
     }
 }
 
