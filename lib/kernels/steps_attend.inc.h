@@ -31,6 +31,9 @@
 #define WIDER_CASES(FUNCTION, ...)
 #endif
 #define WIDE(count) ((count) <= FEW ? 2 : 1)
+#if TILE == 1
+#define FOR_QUERIES(count, FUNCTION, ...) FUNCTION(__VA_ARGS__, 1, 1, dtype);
+#else
 #define FOR_QUERIES(count, FUNCTION, ...)                                                          \
     switch (count) {                                                                               \
         WIDER_CASES(FUNCTION, __VA_ARGS__)                                                         \
@@ -41,6 +44,7 @@
     case 5: FUNCTION(__VA_ARGS__, 5, WIDE(5), dtype); break;                                       \
     default: FUNCTION(__VA_ARGS__, 6, WIDE(6), dtype); break;                                      \
     }
+#endif
 
 /* acc[r][j] = fma(x[r stride], y[at + 16 j ..], acc[r][j]). */
 SONDE_INLINE void multiply(vec16 acc[TILE][2], const float *x, int64_t stride, const void *y,

@@ -7,13 +7,17 @@
  */
 
 #define QUERIES SONDE_ATTEND_QUERIES
-/* Queries of a tile in registers, and times 16 keys or dims; up to FEW queries take 32. */
+/* Queries of a tile in registers, and times 16 keys or dims; up to FEW queries take 32. The plain level
+ * has no registers of 16: one query, soon compiled. */
 #if defined(__AVX512F__)
 #define TILE 12
 #define FEW 12
-#else
+#elif defined(__AVX2__)
 #define TILE 6
 #define FEW 3
+#else
+#define TILE 1
+#define FEW 0
 #endif
 
 /* Queries that run through registers together. */
