@@ -1,7 +1,8 @@
-/* available.c - how much memory this process may still take. */
+/* available.c - how much memory this process has, and may still take. */
 #include "core.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <string.h>
 
 /* The number that follows `key` in a file of lines "key number", or the file's only number. */
@@ -43,4 +44,15 @@ uint64_t sonde_memory_available(void)
     return SONDE_MIN(bytes, left_in_group("/sys/fs/cgroup/memory/memory.limit_in_bytes",
                                           "/sys/fs/cgroup/memory/memory.usage_in_bytes",
                                           "/sys/fs/cgroup/memory/memory.stat", "total_cache "));
+}
+
+uint64_t sonde_memory_resident(void)
+{
+    uint64_t kilobytes;
+    return read_number("/proc/self/status", "VmRSS:", &kilobytes) ? kilobytes * 1024 : 0;
+}
+
+void sonde_memory_trim(void)
+{
+    malloc_trim(0);
 }

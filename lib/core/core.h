@@ -37,6 +37,10 @@ sonde_status sonde_no_memory(sonde_error *err, const char *what, size_t bytes);
 /* Bytes that this process may still take without swapping: what the machine has available, or what
  * its control group leaves; 0: not known. */
 uint64_t sonde_memory_available(void);
+/* Bytes of this process that stand in memory; 0: not known. */
+uint64_t sonde_memory_resident(void);
+/* Gives what was freed back to the machine. */
+void sonde_memory_trim(void);
 
 /* a*b and a+b that report overflow: true when good. */
 bool sonde_mul_size(size_t a, size_t b, size_t *out);

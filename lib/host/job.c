@@ -182,6 +182,7 @@ sonde_status sonde_job_open(const sonde_job_spec *spec, sonde_job **out, sonde_e
     job->spec.options = &job->options;
     job->opened_ns = sonde_now_ns();
     sonde_status status = open_parts(job, err);
+    sonde_memory_trim(); /* what the files were parsed into */
     if (status == SONDE_OK) *out = job;
     else sonde_job_close(&job);
     return status;

@@ -13,7 +13,6 @@
 
 #include <string.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #define PAGE_POSITIONS 64
 
@@ -175,28 +174,23 @@ static sonde_status list_costs(estimate *e, sonde_error *err)
     return SONDE_OK;
 }
 
-static uint64_t resident_bytes(void)
-{
-    unsigned long long total = 0, resident = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    if (!statm) return 0;
-    if (fscanf(statm, "%llu %llu", &total, &resident) != 2) resident = 0;
-    fclose(statm);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
+/* What an open file takes beside its points: HDF5's own records, columns of rows and sequences. */
+#define STORE_FIXED_BYTES ((uint64_t)3 << 20)
+#define STORE_CHUNK_BYTES ((uint64_t)1 << 20)
 
-/* One open chunk per dataset, what waits for codec and disk, and rows that wait to be numbered. */
+/* Open chunks of every dataset (rows of several workers are apart by more than one), what waits for
+ * codec and disk, and rows that wait to be numbered: then they fill one chunk after the other. */
 static uint64_t store_bytes(const estimate *e)
 {
-    uint64_t chunks = 0, whole = 0;
+    uint64_t chunks = 0, whole = 0, together = e->job->workers > 1 && !e->generates ? 2 : 1;
     for (int32_t i = 0; i < e->pipeline->n_outputs; i++) {
         const sonde_pipe_output *o = &e->pipeline->outputs[i];
         uint64_t bytes = e->output_units[i] * o->row_bytes;
-        chunks += SONDE_MIN(bytes, (uint64_t)2 << 20);
+        chunks += SONDE_MIN(bytes, together * STORE_CHUNK_BYTES);
         whole += bytes;
     }
-    return chunks + SONDE_MIN(whole / 4, (uint64_t)8 << 20) +
-           (e->generates ? SONDE_MIN(whole, SONDE_JOB_WINDOW_BYTES) : 0);
+    uint64_t fixed = STORE_FIXED_BYTES + SONDE_MIN(whole / 4, (uint64_t)8 << 20);
+    return fixed + chunks + (e->generates ? SONDE_MIN(whole, SONDE_JOB_WINDOW_BYTES) : 0);
 }
 
 /* States of the probes: of the sequences in flight, and the total. */
@@ -259,7 +253,9 @@ static void sum_memory(estimate *e)
     cost->memory_run = run_bytes(e, &plan);
     cost->memory_kv = cache_bytes(e, plan.kv_bytes_per_page_all_layers);
     cost->memory_store = store_bytes(e) + SONDE_MIN(state_bytes(e), SONDE_JOB_WINDOW_BYTES);
-    cost->memory_peak = resident_bytes() + cost->memory_run + cost->memory_kv + cost->memory_store;
+    sonde_memory_trim();
+    cost->memory_peak =
+        sonde_memory_resident() + cost->memory_run + cost->memory_kv + cost->memory_store;
     if (job->spec.shape_only) cost->memory_peak += cost->memory_weights; /* else they are here */
     hold_cache_back(e, plan.kv_bytes_per_page_all_layers);
     cost->steps_recipe = plan.recipe_steps;

@@ -164,9 +164,16 @@ static void scan_line(sonde_source_scan *scan, const char *line, size_t bytes)
     if (!scan->messages && memmem(line, bytes, "\"messages\"", 10)) scan->messages = true;
 }
 
+#define SCAN_BYTES ((size_t)4 << 20) /* of a mapped file that stay in memory while it is read */
+
 static void scan_text(sonde_source_scan *scan, const char *text, size_t bytes)
 {
+    size_t kept = 0;
     for (size_t at = 0; at < bytes;) {
+        if (at - kept > SCAN_BYTES) {
+            sonde_pages_release(text + kept, at - kept);
+            kept = at;
+        }
         const char *end = memchr(text + at, '\n', bytes - at);
         size_t n = end ? (size_t)(end - (text + at)) : bytes - at;
         scan_line(scan, text + at, n);

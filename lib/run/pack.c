@@ -130,6 +130,15 @@ static sonde_status pack_all(sonde_model *model, packer *p, sonde_error *err)
     return SONDE_OK;
 }
 
+/* Pages that reading vectors brought in: the machine maps their neighbours too. */
+static void release_tensors(const sonde_model *model)
+{
+    for (int64_t i = 0; i < sonde_weights_count(model->weights); i++) {
+        const sonde_tensor *tensor = sonde_weights_at(model->weights, i);
+        sonde_pages_release(tensor->data, tensor->bytes);
+    }
+}
+
 /* ---- what became of them -------------------------------------------------------------------------------- */
 
 static sonde_weight_kept *kept_group(sonde_model *model, const sonde_packed *m)
@@ -197,11 +206,14 @@ sonde_status sonde_model_pack(sonde_model *model, int threads, sonde_error *err)
         sonde_log(SONDE_LOG_INFO, "%s: weights packed into %s of memory, %s",
                   sonde_weights_path(model->weights), sonde_format_bytes(model->packed_bytes, packed),
                   model->packed_note);
-    if (model->shape_only) return SONDE_OK;
     packer p = {.backend = model->backend};
-    SONDE_TRY(place(model, err));
-    SONDE_TRY(sonde_pool_create(threads, &p.pool, err));
-    sonde_status status = pack_all(model, &p, err);
-    sonde_pool_destroy(&p.pool);
+    sonde_status status = SONDE_OK;
+    if (!model->shape_only) {
+        SONDE_TRY(place(model, err));
+        SONDE_TRY(sonde_pool_create(threads, &p.pool, err));
+        status = pack_all(model, &p, err);
+        sonde_pool_destroy(&p.pool);
+    }
+    release_tensors(model);
     return status;
 }
