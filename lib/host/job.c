@@ -260,5 +260,6 @@ sonde_schedule_options sonde_job_schedule(const sonde_job *job, const sonde_plan
                                     .batch_tokens = rows,
                                     .batch_sequences = job->options.batch,
                                     .chunk = SONDE_MIN(job->options.chunk, rows),
+                                    .n_sequences = job->n_sequences,
                                     .kv_bytes = cache_limit(job, plan)};
 }

@@ -33,6 +33,7 @@ struct sonde_job {
     uint32_t labels, off;
     int32_t workers, threads;
     char why[160];
+    int64_t n_sequences;   /* at most; 0: not known */
     int64_t max_seq;       /* longest sequence allowed */
     int64_t max_positions; /* longest that can occur: what the plan is made for */
     uint32_t stop_ids[32];

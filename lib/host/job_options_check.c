@@ -114,6 +114,7 @@ static sonde_status read_workers(sonde_job *job, sonde_error *err)
     SONDE_TRY(read_count("workers", o->workers, &workers, err));
     SONDE_TRY(read_count("threads", o->threads, &threads, err));
     sonde_schedule_work work = work_at_hand(job);
+    job->n_sequences = SONDE_MAX(work.n_sequences, 0);
     sonde_schedule_auto(&work, &job->workers, &job->threads, job->why);
     if (workers == 0 && threads == 0) return SONDE_OK;
     job->workers = workers ? workers : SONDE_MAX(1, cores / threads);

@@ -303,6 +303,9 @@ static void set_limits(shared_state *shared, const sonde_schedule_options *optio
     o->threads = SONDE_MAX(o->threads, 1);
     o->batch_tokens = SONDE_MAX(SONDE_MIN(o->batch_tokens, info.batch_rows), 1);
     o->batch_sequences = SONDE_MAX(SONDE_MIN(o->batch_sequences, info.max_sequences), 1);
+    if (o->n_sequences > 0)
+        o->batch_sequences = SONDE_MIN(o->batch_sequences,
+                                       (o->n_sequences + o->workers - 1) / o->workers);
     o->chunk = SONDE_MAX(o->chunk, 1);
 }
 

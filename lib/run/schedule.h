@@ -77,6 +77,8 @@ typedef struct sonde_schedule_options {
     int64_t batch_tokens;     /* rows of a step at most; lowered to the plan's batch_rows */
     int64_t batch_sequences;  /* sequences at once in a worker; lowered to the plan's */
     int64_t chunk;            /* prefill tokens of one sequence in a step */
+    int64_t n_sequences;      /* that will come at most, so that no worker takes more than its share of
+                                 them at once; 0: not known */
     uint64_t kv_bytes;        /* of the cache, all workers; 0: no limit. A sequence that does not fit
                                  alone is TOO_BIG */
 } sonde_schedule_options;

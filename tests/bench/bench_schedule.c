@@ -4,7 +4,7 @@
  * in equal ones, one worker beside two, a worker of two threads beside two of one, prompts that begin
  * alike with and without sharing, a cache of a quarter of what is wanted.
  *
- *   bench_schedule [--rounds 4] [--only N]
+ *   bench_schedule [--rounds 4] [--first 0] [--last 13]
  */
 #include "bench.h"
 #include "checkpoint.h"
@@ -141,6 +141,7 @@ static void run(subject *s, bool count)
     sonde_error err = {0};
     sonde_schedule_options options = {.workers = s->workers, .threads = s->threads,
                                       .batch_tokens = 512, .batch_sequences = MOST, .chunk = 512,
+                                      .n_sequences = s->n,
                                       .kv_bytes = cache_bytes(s)};
     sonde_schedule_callbacks callbacks = {.context = s, .next = next, .point = point};
     s->next = 0;
@@ -172,8 +173,8 @@ static void print_subject(const subject *s)
     putchar('\n');
 }
 
-enum { MIXED, EQUAL, ONE, TWO, THREADS, GEN_WORKERS, GEN_THREADS, MANY_WORKERS, MANY_THREADS, ALIKE,
-       ALIKE_OFF, SHORT_CACHE, SUBJECTS };
+enum { MIXED, EQUAL, ONE, TWO, THREADS, FEW_WORKERS, FEW_THREADS, GEN_WORKERS, GEN_THREADS,
+       MANY_WORKERS, MANY_THREADS, ALIKE, ALIKE_OFF, SHORT_CACHE, SUBJECTS };
 
 static void describe(subject *s)
 {
@@ -187,10 +188,12 @@ static void describe(subject *s)
     for (int i = ONE; i <= THREADS; i++) equal_lengths(&s[i], 32, 32 * 128);
     s[GEN_WORKERS] = (subject){.name = "32 generate 32, 2 workers", .workers = 2, .threads = 1};
     s[GEN_THREADS] = (subject){.name = "32 generate 32, 1 worker of 2 threads", .workers = 1, .threads = 2};
+    s[FEW_WORKERS] = (subject){.name = "16 generate 32, 2 workers", .workers = 2, .threads = 1};
+    s[FEW_THREADS] = (subject){.name = "16 generate 32, 1 worker of 2 threads", .workers = 1, .threads = 2};
     s[MANY_WORKERS] = (subject){.name = "64 generate 16, 2 workers", .workers = 2, .threads = 1};
     s[MANY_THREADS] = (subject){.name = "64 generate 16, 1 worker of 2 threads", .workers = 1, .threads = 2};
-    for (int i = GEN_WORKERS; i <= MANY_THREADS; i++) {
-        int64_t n = i < MANY_WORKERS ? 32 : 64;
+    for (int i = FEW_WORKERS; i <= MANY_THREADS; i++) {
+        int64_t n = i <= FEW_THREADS ? 16 : i <= GEN_THREADS ? 32 : 64;
         equal_lengths(&s[i], n, n * 16);
         s[i].max_new = i < MANY_WORKERS ? 32 : 16;
     }
@@ -215,7 +218,8 @@ static void print_ratios(const subject *s)
            "%.1f %% more of it a token)\n", tokens, tokens * more, 100.0 * (more - 1.0));
     printf("two workers / twice one: %.3f; one worker of two threads / twice one: %.3f\n",
            rate(&s[TWO]) / (2.0 * rate(&s[ONE])), rate(&s[THREADS]) / (2.0 * rate(&s[ONE])));
-    printf("generation, one worker of two threads / two workers: %.3f (32 sequences), %.3f (64)\n",
+    printf("generation, one worker of two threads / two workers: %.3f (16 sequences), %.3f (32), "
+           "%.3f (64)\n", rate(&s[FEW_THREADS]) / rate(&s[FEW_WORKERS]),
            rate(&s[GEN_THREADS]) / rate(&s[GEN_WORKERS]),
            rate(&s[MANY_THREADS]) / rate(&s[MANY_WORKERS]));
     printf("prompts that begin alike, shared / not: %.2f; a quarter of the cache / all: %.3f\n",
@@ -229,7 +233,8 @@ int main(int argc, char **argv)
     static subject s[SUBJECTS];
     const char *folder = "build/bench/six-layers-random";
     int64_t rounds = bench_option(argc, argv, "--rounds", 4);
-    int64_t only = bench_option(argc, argv, "--only", -1);
+    int64_t first = bench_option(argc, argv, "--first", 0);
+    int64_t last = bench_option(argc, argv, "--last", SUBJECTS - 1);
     sonde_error err = {0};
     sonde_model *model = NULL;
     if (!bench_checkpoint(folder, &shape)) return 1;
@@ -240,10 +245,10 @@ int main(int argc, char **argv)
     bench_load_begin(&load);
     for (int64_t round = -1; round < rounds; round++)
         for (int i = 0; i < SUBJECTS; i++)
-            if ((only < 0 || only == i) && (round >= 0 || i == TWO)) run(&s[i], round >= 0);
+            if (i >= first && i <= last && (round >= 0 || i == first)) run(&s[i], round >= 0);
     for (int i = 0; i < SUBJECTS; i++)
         if (s[i].wall.n > 0) print_subject(&s[i]);
-    if (only < 0) print_ratios(s);
+    if (first == 0 && last == SUBJECTS - 1) print_ratios(s);
     bench_load_say(&load);
     for (int i = 0; i < SUBJECTS; i++) {
         sonde_plan_destroy(&s[i].plan);
