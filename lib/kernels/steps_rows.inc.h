@@ -212,7 +212,9 @@ static float log_sum(const float *x, float m, int64_t n, float *weighted)
 static int32_t rank_of(const float *x, int64_t n, int64_t token)
 {
     int32_t above = 0;
-    for (int64_t i = 0; i < n; i++) above += x[i] > x[token] || (x[i] == x[token] && i < token);
+    float asked = x[token];
+    for (int64_t i = 0; i < token; i++) above += x[i] >= asked;
+    for (int64_t i = token + 1; i < n; i++) above += x[i] > asked;
     return above;
 }
 

@@ -59,7 +59,9 @@ static void run_units(void *context, int64_t begin, int64_t end, int thread)
 void sonde_run_call(sonde_run *run, sonde_op_kind kind, const void *args, int64_t units)
 {
     kernel_call c = {run, kind, args};
-    sonde_pool_for(run->pool, units, sonde_pool_grain(run->pool, units), run_units, &c);
+    /* Units of attention are large, and the last ones of a prompt the largest. */
+    int64_t grain = kind == SONDE_OP_ATTEND ? 1 : sonde_pool_grain(run->pool, units);
+    sonde_pool_for(run->pool, units, grain, run_units, &c);
     run->stats.kernel_calls++;
 }
 

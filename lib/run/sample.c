@@ -94,6 +94,18 @@ static int64_t gather(sonde_sampler *s, const float *logits)
     return n;
 }
 
+/* Leaves those whose keys begin with digits up to that of the k-th smallest: at least k, in order. */
+static int64_t keep_smallest(sonde_sampler *s, int64_t n, int64_t k)
+{
+    uint32_t count[RADIX_SIZE] = {0}, last = 0;
+    int64_t sum = 0, kept = 0;
+    for (int64_t i = 0; i < n; i++) count[s->candidates[i].key >> (32 - RADIX_BITS)]++;
+    while ((sum += count[last]) < k) last++;
+    for (int64_t i = 0; i < n; i++)
+        if (s->candidates[i].key >> (32 - RADIX_BITS) <= last) s->candidates[kept++] = s->candidates[i];
+    return kept;
+}
+
 /* Stable, least significant digit first: equal logits stay in rising order of id. */
 static void sort_candidates(sonde_sampler *s, int64_t n)
 {
@@ -116,14 +128,22 @@ static void sort_candidates(sonde_sampler *s, int64_t n)
     s->swap = to;
 }
 
+/* The largest number, in lanes so that a compiler may compare many at once, then its first place. */
 static uint32_t greedy(const float *logits, int64_t vocab)
 {
-    int64_t best = -1;
-    for (int64_t id = 0; id < vocab; id++) {
-        if (isnan(logits[id])) continue;
-        if (best < 0 || logits[id] > logits[best]) best = id;
-    }
-    return best < 0 ? UINT32_MAX : (uint32_t)best;
+    enum { LANES = 16 };
+    float lanes[LANES], largest = -INFINITY;
+    int64_t whole = vocab - vocab % LANES;
+    for (int j = 0; j < LANES; j++) lanes[j] = -INFINITY;
+    for (int64_t id = 0; id < whole; id += LANES)
+        for (int j = 0; j < LANES; j++)
+            lanes[j] = logits[id + j] > lanes[j] ? logits[id + j] : lanes[j];
+    for (int64_t id = whole; id < vocab; id++)
+        lanes[0] = logits[id] > lanes[0] ? logits[id] : lanes[0];
+    for (int j = 0; j < LANES; j++) largest = lanes[j] > largest ? lanes[j] : largest;
+    for (int64_t id = 0; id < vocab; id++)
+        if (logits[id] == largest) return (uint32_t)id;
+    return UINT32_MAX;
 }
 
 /* Weights of the first n candidates relative to the largest, at this temperature. */
@@ -188,8 +208,10 @@ sonde_status sonde_sample(sonde_sampler *s, const float *logits, const sonde_sam
         return sonde_fail(err, SONDE_BAD_MODEL, "sampling position %llu of sequence %llu: every "
                           "logit is NaN", (unsigned long long)position,
                           (unsigned long long)sequence_index);
+    bool some = sampling->top_k > 0 && sampling->top_k < n;
+    if (some) n = keep_smallest(s, n, sampling->top_k);
     sort_candidates(s, n);
-    if (sampling->top_k > 0 && sampling->top_k < n) n = sampling->top_k;
+    if (some) n = sampling->top_k;
     weigh(s, n, sampling->temperature);
     if (sampling->top_p < 1.0) n = cut_top_p(s->weights, n, sampling->top_p);
     if (sampling->min_p > 0.0) n = cut_min_p(s->weights, n, sampling->min_p);
