@@ -66,7 +66,7 @@ C_STANDARD = {name + ".h" for name in (
     "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string time uchar wchar").split()}
 SYSTEM = C_STANDARD | {
     "dirent.h", "dlfcn.h", "fcntl.h", "fnmatch.h", "getopt.h", "glob.h", "link.h", "poll.h",
-    "pthread.h", "sched.h", "strings.h", "termios.h", "unistd.h", "sys/file.h", "sys/ioctl.h", "sys/mman.h",
+    "malloc.h", "pthread.h", "sched.h", "strings.h", "termios.h", "unistd.h", "sys/file.h", "sys/ioctl.h", "sys/mman.h",
     "sys/random.h", "sys/resource.h", "sys/stat.h", "sys/statvfs.h", "sys/sysinfo.h", "sys/time.h", "sys/types.h",
     "sys/uio.h", "sys/utsname.h", "sys/wait.h", "cpuid.h", "immintrin.h", "langinfo.h"}
 ONLY_STANDARD_C = ("models", "probes", "lib/include")
