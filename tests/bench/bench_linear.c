@@ -25,7 +25,8 @@
 #define COLD_BYTES ((size_t)96 << 20)
 #define MOST_LOAD 0.08
 #define MOST_FLOPS 4e10 /* of one product: larger ones are left out */
-#define BLAS_REST_NS 60000000 /* its threads go on spinning for a while */
+#define BLAS_REST_NS 300000000 /* its threads go on spinning for a while */
+#define SETTLE_SECONDS 0.1
 
 static const int64_t rows_of_x[] = {1, 4, 16, 64, 256, 512};
 #define N_ROWS SONDE_COUNT(rows_of_x)
@@ -134,9 +135,17 @@ static double run_blas(const bench_team *team, const operands *o, const matrix *
                     1.0f, o->x, (int)o->args.x_stride,
                     w->blas + (first + i) % w->blas_copies * w->n * w->k, (int)w->k, 0.0f, o->y,
                     (int)w->n + 16);
-    double seconds = (bench_team_clock(team) - begin) / (double)repeats;
-    if (team->threads > 1) nanosleep(&(struct timespec){.tv_nsec = BLAS_REST_NS}, NULL);
-    return seconds;
+    return (bench_team_clock(team) - begin) / (double)repeats;
+}
+
+/* Lets OpenBLAS's threads fall asleep, then the team's find a core each: a thread that is woken after
+ * a rest may share the core of the one that wakes it for some milliseconds. */
+static void settle(const bench_team *team)
+{
+    if (team->threads == 1) return;
+    nanosleep(&(struct timespec){.tv_nsec = BLAS_REST_NS}, NULL);
+    double begin = bench_team_clock(team);
+    while (bench_team_clock(team) - begin < SETTLE_SECONDS) bench_team_peak(team);
 }
 
 static double run_stream(const bench_team *team, const matrix *w, int64_t repeats, int64_t first)
@@ -163,10 +172,11 @@ static result measure(const bench_team *team, const matrix *w, int64_t m, const 
     bench_times peak = {0}, stream = {0}, blas = {0}, own = {0};
     int64_t repeats = repeats_of(w, m), rounds = o->rounds, at = 0;
     for (int64_t round = -1; round < rounds; round++, at += 2 * repeats) {
+        settle(team);
         double loop = bench_team_peak(team);
         double memory_loop = run_stream(team, w, SONDE_MIN(repeats, 50), at + repeats);
-        double other = run_blas(team, &product, w, repeats, at);
         double subject = run_subject(team, &product, w, repeats, at + repeats);
+        double other = run_blas(team, &product, w, repeats, at);
         if (round < 0) continue;
         bench_add(&peak, loop);
         bench_add(&stream, memory_loop);
