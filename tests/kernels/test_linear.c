@@ -2,7 +2,7 @@
  * part, weight type and split into units. The definition itself is checked against the rule of
  * kernels.md 1 written out again here, from the stored rows, without panels. */
 #include "kernels/linear.h"
-#include "support/linear_case.h"
+#include "support/kernel_case.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -34,12 +34,6 @@ static uint32_t bits_of(float x)
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
-}
-
-/* Equal bits, or both NaN. */
-static bool same(float a, float b)
-{
-    return bits_of(a) == bits_of(b) || (isnan(a) && isnan(b));
 }
 
 /* ---- a case: operands of m rows, room for outputs with guards ----------------------------------- */
@@ -137,7 +131,7 @@ static void check_outputs(const product *p, const float *expected, int64_t m, co
             int64_t row = at / p->y_stride - 1, column = at % p->y_stride;
             bool inside = row >= 0 && row < m && column < p->weights[i].packed.rows;
             float y = p->y[i][at], e = expected[i * each + at];
-            if (inside ? same(y, e) : bits_of(y) == GUARD) continue;
+            if (inside ? same_bits(y, e) : bits_of(y) == GUARD) continue;
             fail_msg("%s: m %lld n %lld k %lld %s: part %d row %lld column %lld is %a, expected %a",
                      what, (long long)m, (long long)p->s.n, (long long)p->s.k,
                      sonde_dtype_name(p->s.dtype), i, (long long)row, (long long)column, (double)y,

@@ -3,7 +3,7 @@
  * are no numbers, subnormal or negative. */
 #include "kernels/quant.h"
 #include "kernels/linear.h"
-#include "support/linear_case.h"
+#include "support/kernel_case.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -30,12 +30,6 @@ static void *memory(int64_t n, size_t each)
     void *block = sonde_alloc((size_t)n, each);
     assert_non_null(block);
     return block;
-}
-
-/* Equal bits, or both NaN. */
-static bool same(float a, float b)
-{
-    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
 }
 
 /* kernels.md 1, from a row as the decoder gives it. */
@@ -89,7 +83,7 @@ static void product_reset(product *p)
 static void check(const product *p, int64_t m, const char *level)
 {
     for (int64_t i = 0; i < m * p->n; i++)
-        if (!same(p->y[i], p->expected[i]))
+        if (!same_bits(p->y[i], p->expected[i]))
             fail_msg("%s %s, m %lld n %lld k %lld: output %lld is %a, expected %a",
                      sonde_dtype_name(p->weight.packed.dtype), level, (long long)m,
                      (long long)p->n, (long long)p->k, (long long)i, (double)p->y[i],

@@ -2,7 +2,7 @@
  * units, prepared or not, packed or in the file; the definition is checked against the rule of
  * quant_int.h written out again here, and its error against double. */
 #include "kernels/quant_int.h"
-#include "support/linear_case.h"
+#include "support/kernel_case.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -30,11 +30,6 @@ static void *memory(int64_t n, size_t each)
     void *block = sonde_alloc((size_t)n, each);
     assert_non_null(block);
     return block;
-}
-
-static bool same(float a, float b)
-{
-    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
 }
 
 /* ---- operands: one or two parts that share x ---------------------------------------------------------- */
@@ -86,7 +81,7 @@ static size_t output_bytes(const product *p)
 static void check(const product *p, const char *what)
 {
     for (int64_t i = 0; i < p->args.n_parts * p->m * p->n; i++)
-        if (!same(p->y[i], p->expected[i]))
+        if (!same_bits(p->y[i], p->expected[i]))
             fail_msg("%s %s, m %lld n %lld k %lld: output %lld is %a, expected %a",
                      sonde_dtype_name(p->weights[0].packed.dtype), what, (long long)p->args.m,
                      (long long)p->n, (long long)p->k, (long long)i, (double)p->y[i],
@@ -213,9 +208,9 @@ static void test_rows_left_to_exact_mode(void **state)
         check_levels(&p);
         clear(&p, p.y);
         linear_run(exact, &p.args);
-        for (int64_t j = 0; j < 4 * p.n; j++) assert_true(same(p.y[j], p.expected[j]));
+        for (int64_t j = 0; j < 4 * p.n; j++) assert_true(same_bits(p.y[j], p.expected[j]));
         int64_t equal = 0;
-        for (int64_t j = 4 * p.n; j < 6 * p.n; j++) equal += same(p.y[j], p.expected[j]);
+        for (int64_t j = 4 * p.n; j < 6 * p.n; j++) equal += same_bits(p.y[j], p.expected[j]);
         assert_true(equal < p.n);
         product_reset(&p);
     }

@@ -1,6 +1,7 @@
 /* What GGUF metadata becomes in the keys of Hugging Face. */
 #include "weights/config.h"
 #include "weights/container.h"
+#include "support/gguf_image.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -18,33 +19,25 @@ typedef struct metadata {
     uint64_t count, n_tensors, data;
 } metadata;
 
-static void put_int(sonde_string *s, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        char byte = (char)(unsigned char)(value >> (8 * i));
-        sonde_string_append(s, &byte, 1);
-    }
-}
-
 static void put_key(metadata *m, const char *key, gguf_kind kind)
 {
     m->count++;
-    put_int(&m->values, strlen(key), 8);
+    gguf_put_int(&m->values, strlen(key), 8);
     sonde_string_text(&m->values, key);
-    put_int(&m->values, kind, 4);
+    gguf_put_int(&m->values, kind, 4);
 }
 
 static void put_text(metadata *m, const char *key, const char *text)
 {
     put_key(m, key, GGUF_STRING);
-    put_int(&m->values, strlen(text), 8);
+    gguf_put_int(&m->values, strlen(text), 8);
     sonde_string_text(&m->values, text);
 }
 
 static void put_u32(metadata *m, const char *key, uint32_t value)
 {
     put_key(m, key, GGUF_U32);
-    put_int(&m->values, value, 4);
+    gguf_put_int(&m->values, value, 4);
 }
 
 static void put_f32(metadata *m, const char *key, float value)
@@ -52,33 +45,33 @@ static void put_f32(metadata *m, const char *key, float value)
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     put_key(m, key, GGUF_F32);
-    put_int(&m->values, bits, 4);
+    gguf_put_int(&m->values, bits, 4);
 }
 
 static void put_list(metadata *m, const char *key, const uint32_t *values, size_t n)
 {
     put_key(m, key, GGUF_ARRAY);
-    put_int(&m->values, GGUF_U32, 4);
-    put_int(&m->values, n, 8);
-    for (size_t i = 0; i < n; i++) put_int(&m->values, values[i], 4);
+    gguf_put_int(&m->values, GGUF_U32, 4);
+    gguf_put_int(&m->values, n, 8);
+    for (size_t i = 0; i < n; i++) gguf_put_int(&m->values, values[i], 4);
 }
 
 static void put_bool(metadata *m, const char *key, bool value)
 {
     put_key(m, key, GGUF_BOOL);
-    put_int(&m->values, value, 1);
+    gguf_put_int(&m->values, value, 1);
 }
 
 /* A tensor of n float rows of 32; all of them zeros. */
 static void put_tensor(metadata *m, const char *name, uint64_t n)
 {
-    put_int(&m->tensors, strlen(name), 8);
+    gguf_put_int(&m->tensors, strlen(name), 8);
     sonde_string_text(&m->tensors, name);
-    put_int(&m->tensors, 2, 4);
-    put_int(&m->tensors, 32, 8);
-    put_int(&m->tensors, n, 8);
-    put_int(&m->tensors, 0, 4);
-    put_int(&m->tensors, m->data, 8);
+    gguf_put_int(&m->tensors, 2, 4);
+    gguf_put_int(&m->tensors, 32, 8);
+    gguf_put_int(&m->tensors, n, 8);
+    gguf_put_int(&m->tensors, 0, 4);
+    gguf_put_int(&m->tensors, m->data, 8);
     m->data += 128 * n;
     m->n_tensors++;
 }
@@ -89,13 +82,13 @@ static sonde_status config_of(metadata *m, json_t **root, sonde_error *err)
     sonde_string image = {0};
     sonde_gguf *gguf;
     sonde_string_text(&image, "GGUF");
-    put_int(&image, 3, 4);
-    put_int(&image, m->n_tensors, 8);
-    put_int(&image, m->count, 8);
+    gguf_put_int(&image, 3, 4);
+    gguf_put_int(&image, m->n_tensors, 8);
+    gguf_put_int(&image, m->count, 8);
     sonde_string_append(&image, m->values.data, m->values.length);
     if (m->n_tensors > 0) sonde_string_append(&image, m->tensors.data, m->tensors.length);
-    while (m->n_tensors > 0 && image.length % 32 != 0) put_int(&image, 0, 1);
-    for (uint64_t i = 0; i < m->data; i++) put_int(&image, 0, 1);
+    while (m->n_tensors > 0 && image.length % 32 != 0) gguf_put_int(&image, 0, 1);
+    for (uint64_t i = 0; i < m->data; i++) gguf_put_int(&image, 0, 1);
     if (sonde_gguf_parse(image.data, image.length, "m.gguf", &gguf, err) != SONDE_OK)
         fail_msg("%s", err->message);
     sonde_status status = sonde_config_from_gguf(gguf, root, err);
@@ -429,10 +422,10 @@ static void put_slides(metadata *m, const char *arch, bool first, bool second)
     put_u32(m, key, 12);
     snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch);
     put_key(m, key, GGUF_ARRAY);
-    put_int(&m->values, GGUF_BOOL, 4);
-    put_int(&m->values, 2, 8);
-    put_int(&m->values, first, 1);
-    put_int(&m->values, second, 1);
+    gguf_put_int(&m->values, GGUF_BOOL, 4);
+    gguf_put_int(&m->values, 2, 8);
+    gguf_put_int(&m->values, first, 1);
+    gguf_put_int(&m->values, second, 1);
 }
 
 static void test_gguf_layers_that_slide(void **state)

@@ -3,6 +3,7 @@
 #include "weights/container.h"
 
 #include "tests/support/hostile.h"
+#include "tests/support/gguf_image.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,34 +46,20 @@ static void test_hostile_files_get_their_verdict(void **state)
 /* --- a writer of small images ------------------------------------------------------------------
  */
 
-static void put_int(sonde_string *s, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        char byte = (char)(unsigned char)(value >> (8 * i));
-        sonde_string_append(s, &byte, 1);
-    }
-}
-
-static void put_text(sonde_string *s, const char *text)
-{
-    put_int(s, strlen(text), 8);
-    sonde_string_text(s, text);
-}
-
 static void put_info(sonde_string *s, const char *name, uint32_t type, const uint64_t *dims,
                      uint32_t n_dims, uint64_t offset)
 {
-    put_text(s, name);
-    put_int(s, n_dims, 4);
-    for (uint32_t i = 0; i < n_dims; i++) put_int(s, dims[i], 8);
-    put_int(s, type, 4);
-    put_int(s, offset, 8);
+    gguf_put_text(s, name);
+    gguf_put_int(s, n_dims, 4);
+    for (uint32_t i = 0; i < n_dims; i++) gguf_put_int(s, dims[i], 8);
+    gguf_put_int(s, type, 4);
+    gguf_put_int(s, offset, 8);
 }
 
 static void put_padding(sonde_string *s, size_t data)
 {
-    while (s->length % 32 != 0) put_int(s, 0, 1);
-    for (size_t i = 0; i < data; i++) put_int(s, i & 255, 1);
+    while (s->length % 32 != 0) gguf_put_int(s, 0, 1);
+    for (size_t i = 0; i < data; i++) gguf_put_int(s, i & 255, 1);
 }
 
 /* Two tensors, out of name order, the second of another type. */
@@ -80,12 +67,12 @@ static sonde_string two_tensors(void)
 {
     sonde_string s = {0};
     sonde_string_text(&s, "GGUF");
-    put_int(&s, 3, 4);
-    put_int(&s, 2, 8);
-    put_int(&s, 1, 8);
-    put_text(&s, "general.architecture");
-    put_int(&s, GGUF_STRING, 4);
-    put_text(&s, "llama");
+    gguf_put_int(&s, 3, 4);
+    gguf_put_int(&s, 2, 8);
+    gguf_put_int(&s, 1, 8);
+    gguf_put_text(&s, "general.architecture");
+    gguf_put_int(&s, GGUF_STRING, 4);
+    gguf_put_text(&s, "llama");
     put_info(&s, "z", 0, (const uint64_t[]){3, 2}, 2, 0);
     put_info(&s, "blk.0.q", 12, (const uint64_t[]){256, 1, 2}, 3, 32);
     put_padding(&s, 32 + 288);
@@ -147,9 +134,9 @@ static void test_parse_knows_every_type(void **state)
         sonde_error err = {0};
         sonde_gguf *gguf;
         sonde_string_text(&s, "GGUF");
-        put_int(&s, 2, 4);
-        put_int(&s, 1, 8);
-        put_int(&s, 0, 8);
+        gguf_put_int(&s, 2, 4);
+        gguf_put_int(&s, 1, 8);
+        gguf_put_int(&s, 0, 8);
         put_info(&s, "t", types[i].id, (const uint64_t[]){types[i].block, 3}, 2, 0);
         put_padding(&s, 3 * types[i].bytes);
         if (sonde_gguf_parse(s.data, s.length, "x", &gguf, &err) != SONDE_OK)
@@ -170,24 +157,24 @@ static void test_values_convert(void **state)
     int64_t integer;
     double number;
     sonde_string_text(&s, "GGUF");
-    put_int(&s, 3, 4);
-    put_int(&s, 0, 8);
-    put_int(&s, 4, 8);
-    put_text(&s, "b");
-    put_int(&s, GGUF_I8, 4);
-    put_int(&s, 0xFE, 1);
-    put_text(&s, "a");
-    put_int(&s, GGUF_U64, 4);
-    put_int(&s, UINT64_MAX, 8);
-    put_text(&s, "d");
-    put_int(&s, GGUF_F32, 4);
-    put_int(&s, 0x3FC00000, 4);
-    put_text(&s, "c");
-    put_int(&s, GGUF_ARRAY, 4);
-    put_int(&s, GGUF_U16, 4);
-    put_int(&s, 2, 8);
-    put_int(&s, 7, 2);
-    put_int(&s, 65535, 2);
+    gguf_put_int(&s, 3, 4);
+    gguf_put_int(&s, 0, 8);
+    gguf_put_int(&s, 4, 8);
+    gguf_put_text(&s, "b");
+    gguf_put_int(&s, GGUF_I8, 4);
+    gguf_put_int(&s, 0xFE, 1);
+    gguf_put_text(&s, "a");
+    gguf_put_int(&s, GGUF_U64, 4);
+    gguf_put_int(&s, UINT64_MAX, 8);
+    gguf_put_text(&s, "d");
+    gguf_put_int(&s, GGUF_F32, 4);
+    gguf_put_int(&s, 0x3FC00000, 4);
+    gguf_put_text(&s, "c");
+    gguf_put_int(&s, GGUF_ARRAY, 4);
+    gguf_put_int(&s, GGUF_U16, 4);
+    gguf_put_int(&s, 2, 8);
+    gguf_put_int(&s, 7, 2);
+    gguf_put_int(&s, 65535, 2);
     if (sonde_gguf_parse(s.data, s.length, "x", &gguf, &err) != SONDE_OK)
         fail_msg("%s", err.message);
     assert_true(gguf_integer(gguf_find(gguf, "b"), 0, &integer));

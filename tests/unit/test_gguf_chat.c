@@ -3,6 +3,7 @@
 #include "sonde/chat.h"
 #include "weights/config.h"
 #include "weights/container.h"
+#include "support/gguf_image.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,31 +14,17 @@
 
 #define TEMPLATE "tokenizer.chat_template"
 
-static void put_int(sonde_string *s, uint64_t value, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        char byte = (char)(unsigned char)(value >> (8 * i));
-        sonde_string_append(s, &byte, 1);
-    }
-}
-
-static void put_text(sonde_string *s, const char *text)
-{
-    put_int(s, strlen(text), 8);
-    sonde_string_text(s, text);
-}
-
 static void put_key(sonde_string *s, const char *key, gguf_kind kind)
 {
-    put_text(s, key);
-    put_int(s, kind, 4);
+    gguf_put_text(s, key);
+    gguf_put_int(s, kind, 4);
 }
 
 static void put_array(sonde_string *s, const char *key, gguf_kind element, size_t n)
 {
     put_key(s, key, GGUF_ARRAY);
-    put_int(s, element, 4);
-    put_int(s, n, 8);
+    gguf_put_int(s, element, 4);
+    gguf_put_int(s, n, 8);
 }
 
 /* A SentencePiece vocabulary with `</s>` as control piece 1 and `<s>` as 2, and the value of a key
@@ -50,24 +37,24 @@ static sonde_gguf *open_file(sonde_string *image, const char *key, const char *t
     sonde_error err = {0};
     memset(image, 0, sizeof *image);
     sonde_string_text(image, "GGUF");
-    put_int(image, 3, 4);
-    put_int(image, 0, 8);
-    put_int(image, 7, 8);
+    gguf_put_int(image, 3, 4);
+    gguf_put_int(image, 0, 8);
+    gguf_put_int(image, 7, 8);
     put_key(image, "tokenizer.ggml.model", GGUF_STRING);
-    put_text(image, "llama");
+    gguf_put_text(image, "llama");
     put_array(image, "tokenizer.ggml.tokens", GGUF_STRING, SONDE_COUNT(tokens));
-    for (size_t i = 0; i < SONDE_COUNT(tokens); i++) put_text(image, tokens[i]);
+    for (size_t i = 0; i < SONDE_COUNT(tokens); i++) gguf_put_text(image, tokens[i]);
     put_array(image, "tokenizer.ggml.scores", GGUF_F32, SONDE_COUNT(tokens));
-    for (size_t i = 0; i < SONDE_COUNT(tokens); i++) put_int(image, 0, 4);
+    for (size_t i = 0; i < SONDE_COUNT(tokens); i++) gguf_put_int(image, 0, 4);
     put_array(image, "tokenizer.ggml.token_type", GGUF_U32, SONDE_COUNT(tokens));
-    for (size_t i = 0; i < SONDE_COUNT(tokens); i++) put_int(image, types[i], 4);
+    for (size_t i = 0; i < SONDE_COUNT(tokens); i++) gguf_put_int(image, types[i], 4);
     put_key(image, "tokenizer.ggml.bos_token_id", GGUF_U32);
-    put_int(image, 2, 4);
+    gguf_put_int(image, 2, 4);
     put_key(image, "tokenizer.ggml.eos_token_id", GGUF_U32);
-    put_int(image, 1, 4);
+    gguf_put_int(image, 1, 4);
     put_key(image, key, text ? GGUF_STRING : GGUF_U32);
-    if (text) put_text(image, text);
-    else put_int(image, 7, 4);
+    if (text) gguf_put_text(image, text);
+    else gguf_put_int(image, 7, 4);
     if (sonde_gguf_parse(image->data, image->length, "x.gguf", &gguf, &err) != SONDE_OK)
         fail_msg("%s", err.message);
     return gguf;
