@@ -65,6 +65,18 @@ SONDE_INLINE void multiply(vec16 acc[TILE][2], const float *x, int64_t stride, c
     }
 }
 
+/* Fetches 32 elements of the page that follows. No call here: it would push the sums out of their
+ * registers at every step. */
+SONDE_INLINE void look_ahead(const char *page, int64_t at, const sonde_dtype dtype)
+{
+    if (dtype == SONDE_DTYPE_F32) {
+        SONDE_PREFETCH(page + 4 * at);
+        SONDE_PREFETCH(page + 4 * at + 64);
+    } else {
+        SONDE_PREFETCH(page + 2 * at);
+    }
+}
+
 /* ---- scores */
 
 /* Scores of 16 keys from `key` into the lanes of the largest: those that the query sees. */
@@ -88,8 +100,7 @@ SONDE_INLINE void dot_keys(const group *g, const tile *t, int64_t key, const int
     SONDE_UNROLL
     for (int r = 0; r < n; r++) acc[r][0] = acc[r][1] = v_set(0.0f);
     for (int64_t i = 0; i < head_dim; i++, at += PAGE) {
-        if (n <= LOOK_AHEAD) SONDE_PREFETCH(ahead + sonde_dtype_bytes(dtype, at));
-        if (n <= LOOK_AHEAD && dtype == SONDE_DTYPE_F32) SONDE_PREFETCH(ahead + 4 * at + 64);
+        if (n <= LOOK_AHEAD) look_ahead(ahead, at, dtype);
         multiply(acc, q + i, head_dim, page, at, n, wide, dtype);
     }
     vec16 by = v_set((float)g->args->scale);
@@ -251,8 +262,7 @@ SONDE_INLINE void mix_dims(const group *g, int64_t first, int64_t from, int64_t 
         for (int j = 0; j < wide; j++) acc[r][j] = v_load(sums + r * dims + 16 * j);
     int64_t at = values_at(g) + from % PAGE * dims + dim;
     for (int64_t i = 0; i < to - from; i++, at += dims) {
-        if (n <= LOOK_AHEAD) SONDE_PREFETCH(ahead + sonde_dtype_bytes(dtype, at));
-        if (n <= LOOK_AHEAD && dtype == SONDE_DTYPE_F32) SONDE_PREFETCH(ahead + 4 * at + 64);
+        if (n <= LOOK_AHEAD) look_ahead(ahead, at, dtype);
         multiply(acc, p + i, PAGE, page, at, n, wide, dtype);
     }
     SONDE_UNROLL
