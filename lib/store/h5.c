@@ -93,7 +93,7 @@ sonde_dtype sonde_h5_dtype(hid_t type)
 
 /* ---- attributes ------------------------------------------------------------------------------ */
 
-static hid_t text_type(size_t bytes)
+hid_t sonde_h5_text_type(size_t bytes)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
     H5Tset_size(type, bytes ? bytes : 1);
@@ -116,7 +116,7 @@ static bool put_attribute(hid_t object, const char *name, hid_t type, hid_t spac
 
 bool sonde_h5_put_text(hid_t object, const char *name, const char *value)
 {
-    hid_t type = text_type(strlen(value));
+    hid_t type = sonde_h5_text_type(strlen(value));
     bool good = put_attribute(object, name, type, H5Screate(H5S_SCALAR), value);
     H5Tclose(type);
     return good;
@@ -151,7 +151,7 @@ bool sonde_h5_put_texts(hid_t object, const char *name, const char *const *value
     if (!flat) return false;
     for (int64_t i = 0; i < count; i++)
         memcpy(flat + (size_t)i * widest, values[i], strlen(values[i]));
-    hid_t type = text_type(widest);
+    hid_t type = sonde_h5_text_type(widest);
     hsize_t dims[1] = {(hsize_t)count};
     bool good;
     if ((size_t)count * widest <= 60000) {

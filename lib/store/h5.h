@@ -13,6 +13,8 @@ void sonde_h5_lock(void);
 void sonde_h5_unlock(void);
 /* HDF5 type of a stored element (BF16 as a 2-byte float, BOOL as h5py's enum); close with H5Tclose. */
 hid_t sonde_h5_type(sonde_dtype dtype);
+/* Fixed-length UTF-8, padded with NUL; close with H5Tclose. */
+hid_t sonde_h5_text_type(size_t bytes);
 /* The dtype of a file's type, or NONE. */
 sonde_dtype sonde_h5_dtype(hid_t type);
 /* Writes a text attribute (fixed-length UTF-8), replacing one of that name; true when good. */

@@ -229,7 +229,7 @@ sonde_status sonde_schema_create(sonde_store *store, const sonde_schema_options 
     schema->store = store;
     schema->codec = options->codec;
     schema->chunk_target_bytes = options->chunk_target_bytes;
-    schema->meta = sonde_schema_meta_create();
+    schema->meta = sonde_schema_meta_create(store);
     sonde_status status = schema->meta ? write_root(schema, options, err)
                                        : sonde_no_memory(err, "metadata of prompts", 64);
     if (status == SONDE_OK) status = declare_rows(schema, err);

@@ -151,9 +151,9 @@ typedef struct sonde_schema_sequence {
     const uint32_t *text_start, *text_end; /* [n_tokens] bytes in text; NULL: 0 */
     const json_t *meta;     /* object: metadata of the prompt; NULL: none */
 } sonde_schema_sequence;
-/* The next entry of /sequences, in order of input index and of row_start. Metadata is kept in memory
- * until the seal, where the types of its columns are known: about 13 bytes a number, 9 and the text
- * a text. [one thread at a time per object] */
+/* The next entry of /sequences, in order of input index and of row_start. Metadata waits in the
+ * store's scratch until the seal, where the types of its columns are known; 16 KiB a key stay in
+ * memory. [one thread at a time per object] */
 sonde_status sonde_schema_add_sequence(sonde_schema *schema, const sonde_schema_sequence *sequence,
                                        sonde_error *err);
 

@@ -58,7 +58,7 @@ typedef struct schema_lists {
     uint64_t end; /* elements so far */
 } schema_lists;
 
-/* Metadata of prompts until the seal (schema_meta.c). */
+/* Metadata of prompts until the seal (schema_meta.h). */
 typedef struct schema_meta schema_meta;
 
 struct sonde_schema {
@@ -110,7 +110,7 @@ sonde_status sonde_schema_see_tokens(sonde_schema *schema, const uint32_t *token
                                      sonde_error *err);
 
 /* schema_meta.c */
-schema_meta *sonde_schema_meta_create(void);
+schema_meta *sonde_schema_meta_create(sonde_store *store);
 void sonde_schema_meta_destroy(schema_meta *meta);
 /* Bytes that the columns will take in the file, about. */
 uint64_t sonde_schema_meta_bytes(const schema_meta *meta);

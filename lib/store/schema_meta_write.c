@@ -1,196 +1,152 @@
-/* schema_meta_write.c - the columns of /sequences/meta, typed by the values they hold. */
+/*
+ * schema_meta_write.c - the columns of /sequences/meta, typed by the values they hold. Every dataset
+ * is written in pieces from a pass over the values of its key: none is ever whole in memory.
+ */
 #include "schema_meta.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Padding texts to one length must not blow the file up: above this, and four times the texts
  * themselves, they are written one after the other. */
 #define MOST_PADDED_BYTES ((uint64_t)32 << 20)
+#define PIECE_BYTES ((size_t)1 << 18)
 #define EXACT_IN_DOUBLE (INT64_C(1) << 53)
 
 typedef struct meta_writer {
     sonde_schema *schema;
     const meta_column *column;
-    const char *path; /* "sequences/meta/<name>" */
-    int64_t n;        /* entries of /sequences */
-    int64_t present;  /* of them with a value */
-    unsigned kinds;   /* meta_kind, or-ed */
-    bool big;         /* an integer that no double holds */
+    const char *path;       /* "sequences/meta/<name>" */
+    int64_t n;              /* entries of /sequences */
+    int64_t present;        /* of them with a value */
+    unsigned kinds;         /* meta_kind, or-ed */
+    bool big;               /* an integer that no double holds */
+    bool json;              /* its texts are JSON */
+    uint64_t widest, total; /* bytes of its texts */
+    sonde_string text;      /* the text in hand */
 } meta_writer;
 
-typedef struct text_cell {
-    const char *text;
-    size_t bytes;
-} text_cell;
+/* ---- cells ----------------------------------------------------------------------------------- */
+
+/* Writes the cell of an entry; `value` is NULL where the entry has none. */
+typedef void meta_cell(void *context, const meta_value *value, uint8_t *cell);
+
+/* What a member of a column is made of: numbers of `dtype`, or strings of `width` bytes. */
+typedef struct meta_member {
+    const char *name; /* NULL: the column itself */
+    sonde_dtype dtype;
+    size_t width;
+    int64_t rows;
+    meta_cell *fill;
+    void *context;
+} meta_member;
+
+static void member_path(const meta_writer *w, const char *member, char path[600])
+{
+    snprintf(path, 600, "%s%s%s", w->path, member ? "/" : "", member ? member : "");
+}
+
+static size_t bytes_of_cell(const meta_member *m)
+{
+    return m->width ? m->width : sonde_dtype_bytes(m->dtype, 1);
+}
+
+/* The cells of all entries, `piece` of them at a time in `cells`. */
+static sonde_status put_cells(const meta_writer *w, const meta_member *m, int64_t piece,
+                              uint8_t *cells, sonde_store_column *column, sonde_error *err)
+{
+    sonde_store *store = w->schema->store;
+    size_t each = bytes_of_cell(m);
+    meta_cursor at;
+    sonde_status status = SONDE_OK;
+    sonde_schema_meta_start(&at, store, w->column, w->n, err);
+    bool more = sonde_schema_meta_next(&at);
+    for (int64_t row = 0; row < m->rows && status == SONDE_OK;) {
+        int64_t n = SONDE_MIN(piece, m->rows - row);
+        for (int64_t i = 0; i < n; i++, row++) {
+            bool here = more && (int64_t)at.value.sequence == row;
+            m->fill(m->context, here ? &at.value : NULL, cells + (size_t)i * each);
+            if (here) more = sonde_schema_meta_next(&at);
+        }
+        status = at.status != SONDE_OK ? at.status
+                                       : sonde_store_column_put(store, column, n, cells, err);
+    }
+    sonde_schema_meta_stop(&at);
+    return status;
+}
+
+static sonde_status write_cells(const meta_writer *w, const meta_member *m, sonde_error *err)
+{
+    char path[600];
+    sonde_store_column column;
+    size_t each = bytes_of_cell(m);
+    int64_t piece = m->width ? sonde_store_string_rows(m->width) : (int64_t)(PIECE_BYTES / each);
+    piece = SONDE_MAX(SONDE_MIN(piece, m->rows), 1);
+    member_path(w, m->name, path);
+    uint8_t *cells = sonde_alloc_raw((size_t)piece, each);
+    if (!cells) return sonde_no_memory(err, path, (size_t)piece * each);
+    sonde_status status =
+        sonde_store_column_begin(w->schema->store, path, m->dtype, m->width, m->rows, &column, err);
+    if (status == SONDE_OK) {
+        status = put_cells(w, m, piece, cells, &column, err);
+        sonde_store_column_end(&column);
+    }
+    sonde_free(cells);
+    return status;
+}
 
 /* ---- numbers --------------------------------------------------------------------------------- */
 
-static sonde_status write_member(const meta_writer *w, const char *member, sonde_dtype dtype,
-                                 const void *data, sonde_error *err)
+static void fill_integer(void *context, const meta_value *value, uint8_t *cell)
+{
+    int64_t integer = value ? value->integer : 0;
+    (void)context;
+    memcpy(cell, &integer, sizeof integer);
+}
+
+static void fill_flag(void *context, const meta_value *value, uint8_t *cell)
+{
+    (void)context;
+    *cell = value && value->integer != 0;
+}
+
+static void fill_mask(void *context, const meta_value *value, uint8_t *cell)
+{
+    (void)context;
+    *cell = value == NULL;
+}
+
+static void fill_real(void *context, const meta_value *value, uint8_t *cell)
+{
+    double real = !value ? NAN : value->kind == META_INT ? (double)value->integer : value->real;
+    (void)context;
+    memcpy(cell, &real, sizeof real);
+}
+
+static sonde_status write_numbers(const meta_writer *w, const char *name, sonde_dtype dtype,
+                                  meta_cell *fill, sonde_error *err)
 {
     char path[600];
-    int64_t dims[1] = {w->n};
-    snprintf(path, sizeof path, "%s%s%s", w->path, member ? "/" : "", member ? member : "");
-    SONDE_TRY(sonde_store_write(w->schema->store, path, dtype, 1, dims, data, err));
+    meta_member member = {.name = name, .dtype = dtype, .rows = w->n, .fill = fill};
+    SONDE_TRY(write_cells(w, &member, err));
+    member_path(w, name, path);
     return sonde_schema_is_array(w->schema, path, err);
 }
 
 /* A plain column, or values and mask (true: missing) where some are missing. */
-static sonde_status write_maybe(const meta_writer *w, sonde_dtype dtype, const void *values,
-                                const uint8_t *mask, const char *nullable, sonde_error *err)
-{
-    if (w->present == w->n) return write_member(w, NULL, dtype, values, err);
-    SONDE_TRY(write_member(w, "values", dtype, values, err));
-    SONDE_TRY(write_member(w, "mask", SONDE_DTYPE_BOOL, mask, err));
-    return sonde_schema_encoding(w->schema, w->path, nullable, "0.1.0", err);
-}
-
 static sonde_status write_integers(const meta_writer *w, sonde_error *err)
 {
-    int64_t *values = sonde_alloc((size_t)w->n, sizeof *values);
-    uint8_t *flags = sonde_alloc((size_t)w->n, 1), *mask = sonde_alloc((size_t)w->n, 1);
-    sonde_status status = SONDE_OK;
-    meta_value v;
-    if (!values || !flags || !mask) {
-        status = sonde_no_memory(err, w->path, (size_t)w->n * 10);
-    } else {
-        memset(mask, 1, (size_t)w->n);
-        for (size_t at = 0; sonde_schema_meta_next(w->column, &at, w->n, &v);) {
-            values[v.sequence] = v.integer;
-            flags[v.sequence] = (uint8_t)(v.integer != 0);
-            mask[v.sequence] = 0;
-        }
-        status = w->kinds == META_BOOL
-                     ? write_maybe(w, SONDE_DTYPE_BOOL, flags, mask, "nullable-boolean", err)
-                     : write_maybe(w, SONDE_DTYPE_I64, values, mask, "nullable-integer", err);
-    }
-    sonde_free(values);
-    sonde_free(flags);
-    sonde_free(mask);
-    return status;
-}
-
-static sonde_status write_reals(const meta_writer *w, sonde_error *err)
-{
-    double *values = sonde_alloc((size_t)w->n, sizeof *values);
-    meta_value v;
-    if (!values) return sonde_no_memory(err, w->path, (size_t)w->n * sizeof *values);
-    for (int64_t i = 0; i < w->n; i++) values[i] = NAN;
-    for (size_t at = 0; sonde_schema_meta_next(w->column, &at, w->n, &v);)
-        values[v.sequence] = v.kind == META_INT ? (double)v.integer : v.real;
-    sonde_status status = write_member(w, NULL, SONDE_DTYPE_F64, values, err);
-    sonde_free(values);
-    return status;
+    bool flags = w->kinds == META_BOOL;
+    sonde_dtype dtype = flags ? SONDE_DTYPE_BOOL : SONDE_DTYPE_I64;
+    meta_cell *fill = flags ? fill_flag : fill_integer;
+    if (w->present == w->n) return write_numbers(w, NULL, dtype, fill, err);
+    SONDE_TRY(write_numbers(w, "values", dtype, fill, err));
+    SONDE_TRY(write_numbers(w, "mask", SONDE_DTYPE_BOOL, fill_mask, err));
+    return sonde_schema_encoding(w->schema, w->path,
+                                 flags ? "nullable-boolean" : "nullable-integer", "0.1.0", err);
 }
 
 /* ---- texts ----------------------------------------------------------------------------------- */
-
-/* Texts one after the other: data and indptr. */
-static sonde_status write_lists(const meta_writer *w, const char *path, const text_cell *cells,
-                                int64_t n, sonde_error *err)
-{
-    char member[600];
-    sonde_string data = {0};
-    uint64_t *indptr = sonde_alloc((size_t)n + 1, sizeof *indptr);
-    for (int64_t i = 0; indptr && i < n; i++) {
-        if (cells[i].bytes > 0) sonde_string_append(&data, cells[i].text, cells[i].bytes);
-        indptr[i + 1] = data.length;
-    }
-    int64_t dims[1] = {n + 1}, bytes[1] = {(int64_t)data.length};
-    sonde_status status =
-        !indptr || data.failed ? sonde_no_memory(err, path, data.length) : SONDE_OK;
-    snprintf(member, sizeof member, "%s/indptr", path);
-    if (status == SONDE_OK)
-        status = sonde_store_write(w->schema->store, member, SONDE_DTYPE_U64, 1, dims, indptr, err);
-    snprintf(member, sizeof member, "%s/data", path);
-    if (status == SONDE_OK)
-        status =
-            sonde_store_write(w->schema->store, member, SONDE_DTYPE_U8, 1, bytes, data.data, err);
-    sonde_free(indptr);
-    sonde_string_reset(&data);
-    return status;
-}
-
-/* Padded to the longest, or as lists when that is too big: *padded says which. */
-static sonde_status write_texts(const meta_writer *w, const char *path, const text_cell *cells,
-                                int64_t n, bool *padded, sonde_error *err)
-{
-    uint64_t widest = 1, total = 0;
-    for (int64_t i = 0; i < n; i++) {
-        widest = SONDE_MAX(widest, cells[i].bytes);
-        total += cells[i].bytes;
-    }
-    *padded = widest * (uint64_t)n <= SONDE_MAX(MOST_PADDED_BYTES, 4 * total);
-    if (!*padded) return write_lists(w, path, cells, n, err);
-    char *flat = sonde_alloc((size_t)n, (size_t)widest);
-    if (!flat) return sonde_no_memory(err, path, (size_t)(widest * (uint64_t)n));
-    for (int64_t i = 0; i < n; i++)
-        if (cells[i].bytes > 0) memcpy(flat + (size_t)i * widest, cells[i].text, cells[i].bytes);
-    sonde_status status = sonde_store_write_strings(w->schema->store, path, n, (size_t)widest, flat,
-                                                    err);
-    sonde_free(flat);
-    return status == SONDE_OK ? sonde_schema_encoding(w->schema, path, "string-array", "0.2.0", err)
-                              : status;
-}
-
-static int compare_cells(const void *a, const void *b)
-{
-    const text_cell *x = a, *y = b;
-    size_t n = SONDE_MIN(x->bytes, y->bytes);
-    int order = n ? memcmp(x->text, y->text, n) : 0;
-    return order ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
-}
-
-/* Sorted distinct texts of the cells that are there into `unique`; returns how many. */
-static int64_t distinct(const text_cell *cells, int64_t n, text_cell *unique)
-{
-    int64_t count = 0, kept = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (cells[i].text) unique[count++] = cells[i];
-    qsort(unique, (size_t)count, sizeof *unique, compare_cells);
-    for (int64_t i = 0; i < count; i++)
-        if (kept == 0 || compare_cells(&unique[kept - 1], &unique[i]) != 0)
-            unique[kept++] = unique[i];
-    return kept;
-}
-
-static sonde_status write_codes(const meta_writer *w, const text_cell *cells,
-                                const text_cell *unique, int64_t count, sonde_error *err)
-{
-    int32_t *codes = sonde_alloc((size_t)w->n, sizeof *codes);
-    if (!codes) return sonde_no_memory(err, w->path, (size_t)w->n * sizeof *codes);
-    for (int64_t i = 0; i < w->n; i++) {
-        const text_cell *at =
-            cells[i].text ? bsearch(&cells[i], unique, (size_t)count, sizeof *unique, compare_cells)
-                          : NULL;
-        codes[i] = at ? (int32_t)(at - unique) : -1;
-    }
-    sonde_status status = write_member(w, "codes", SONDE_DTYPE_I32, codes, err);
-    sonde_free(codes);
-    return status;
-}
-
-/* Texts of which some are missing: AnnData's categorical, code -1 for a missing one. */
-static sonde_status write_categories(const meta_writer *w, const text_cell *cells, bool *is_column,
-                                     sonde_error *err)
-{
-    char path[600];
-    text_cell *unique = sonde_alloc((size_t)w->n, sizeof *unique);
-    if (!unique) return sonde_no_memory(err, w->path, (size_t)w->n * sizeof *unique);
-    int64_t count = distinct(cells, w->n, unique);
-    sonde_status status = write_codes(w, cells, unique, count, err);
-    snprintf(path, sizeof path, "%s/categories", w->path);
-    if (status == SONDE_OK) status = write_texts(w, path, unique, count, is_column, err);
-    if (status == SONDE_OK && *is_column) {
-        status = sonde_schema_encoding(w->schema, w->path, "categorical", "0.2.0", err);
-        if (status == SONDE_OK)
-            status = sonde_store_attr_int(w->schema->store, w->path, "ordered", 0, err);
-    }
-    sonde_free(unique);
-    return status;
-}
 
 static void append_as_json(sonde_string *s, const meta_value *v)
 {
@@ -201,62 +157,193 @@ static void append_as_json(sonde_string *s, const meta_value *v)
     else sonde_string_append(s, v->text, v->bytes);
 }
 
-/* Values of several types, or nested ones: JSON text each, empty for a missing one. */
-static sonde_status write_json(const meta_writer *w, text_cell *cells, bool *is_column,
-                               sonde_error *err)
+/* A value as the column writes it; borrowed until the next. */
+static const char *text_of(meta_writer *w, const meta_value *value, size_t *bytes)
 {
-    sonde_string all = {0};
-    meta_value v;
-    uint64_t *ends = sonde_alloc((size_t)w->n, sizeof *ends);
-    if (!ends) return sonde_no_memory(err, w->path, (size_t)w->n * sizeof *ends);
-    for (size_t at = 0; sonde_schema_meta_next(w->column, &at, w->n, &v);) {
-        cells[v.sequence].bytes = all.length;
-        append_as_json(&all, &v);
-        ends[v.sequence] = all.length;
+    *bytes = value->bytes;
+    if (!w->json) return value->text;
+    w->text.length = 0;
+    append_as_json(&w->text, value);
+    *bytes = w->text.length;
+    return w->text.data;
+}
+
+static void fill_text(void *context, const meta_value *value, uint8_t *cell)
+{
+    meta_writer *w = context;
+    size_t bytes = 0, width = (size_t)SONDE_MAX(w->widest, 1u);
+    const char *text = value ? text_of(w, value, &bytes) : NULL;
+    bytes = SONDE_MIN(bytes, width);
+    if (bytes > 0) memcpy(cell, text, bytes);
+    memset(cell + bytes, 0, width - bytes);
+}
+
+typedef struct list_ends {
+    meta_writer *w;
+    uint64_t end;
+} list_ends;
+
+static void fill_start(void *context, const meta_value *value, uint8_t *cell)
+{
+    list_ends *ends = context;
+    size_t bytes = 0;
+    memcpy(cell, &ends->end, sizeof ends->end);
+    if (value) text_of(ends->w, value, &bytes);
+    ends->end += bytes;
+}
+
+/* The texts of a list, one after the other. */
+static sonde_status put_texts(meta_writer *w, sonde_store_column *column, sonde_error *err)
+{
+    sonde_store *store = w->schema->store;
+    sonde_string piece = {0};
+    meta_cursor at;
+    sonde_status status = SONDE_OK;
+    sonde_schema_meta_start(&at, store, w->column, w->n, err);
+    while (status == SONDE_OK && sonde_schema_meta_next(&at)) {
+        size_t bytes = 0;
+        const char *text = text_of(w, &at.value, &bytes);
+        if (bytes > 0) sonde_string_append(&piece, text, bytes);
+        if (piece.length < PIECE_BYTES) continue;
+        status = sonde_store_column_put(store, column, (int64_t)piece.length, piece.data, err);
+        piece.length = 0;
     }
-    for (int64_t i = 0; i < w->n; i++) {
-        cells[i].text = all.data + cells[i].bytes;
-        cells[i].bytes = ends[i] > 0 ? (size_t)ends[i] - cells[i].bytes : 0;
-    }
-    sonde_status status = all.failed ? sonde_no_memory(err, w->path, all.length)
-                                     : write_texts(w, w->path, cells, w->n, is_column, err);
+    if (status == SONDE_OK) status = at.status;
+    if (status == SONDE_OK && piece.failed) status = sonde_no_memory(err, w->path, piece.length);
     if (status == SONDE_OK)
-        status = sonde_store_attr_text(w->schema->store, w->path, "content", "json", err);
-    sonde_free(ends);
-    sonde_string_reset(&all);
+        status = sonde_store_column_put(store, column, (int64_t)piece.length, piece.data, err);
+    sonde_schema_meta_stop(&at);
+    sonde_string_reset(&piece);
     return status;
 }
 
-static sonde_status write_text_column(const meta_writer *w, bool *is_column, sonde_error *err)
+/* Texts one after the other: data and indptr. */
+static sonde_status write_lists(meta_writer *w, sonde_error *err)
 {
-    text_cell *cells = sonde_alloc((size_t)w->n, sizeof *cells);
-    meta_value v;
-    if (!cells) return sonde_no_memory(err, w->path, (size_t)w->n * sizeof *cells);
-    sonde_status status;
-    if (w->kinds != META_TEXT) {
-        status = write_json(w, cells, is_column, err);
-    } else {
-        for (size_t at = 0; sonde_schema_meta_next(w->column, &at, w->n, &v);)
-            cells[v.sequence] = (text_cell){v.text, v.bytes};
-        status = w->present == w->n ? write_texts(w, w->path, cells, w->n, is_column, err)
-                                    : write_categories(w, cells, is_column, err);
+    char path[600];
+    list_ends ends = {.w = w};
+    meta_member indptr = {.name = "indptr",
+                          .dtype = SONDE_DTYPE_U64,
+                          .rows = w->n + 1,
+                          .fill = fill_start,
+                          .context = &ends};
+    sonde_store_column column;
+    SONDE_TRY(write_cells(w, &indptr, err));
+    member_path(w, "data", path);
+    SONDE_TRY(sonde_store_column_begin(w->schema->store, path, SONDE_DTYPE_U8, 0, (int64_t)w->total,
+                                       &column, err));
+    sonde_status status = put_texts(w, &column, err);
+    sonde_store_column_end(&column);
+    return status;
+}
+
+/* Padded to the longest, or as lists when that is too big: *padded says which. */
+static sonde_status write_texts(meta_writer *w, bool *padded, sonde_error *err)
+{
+    size_t width = (size_t)SONDE_MAX(w->widest, 1u);
+    meta_member member = {.width = width, .rows = w->n, .fill = fill_text, .context = w};
+    *padded = width * (uint64_t)w->n <= SONDE_MAX(MOST_PADDED_BYTES, 4 * w->total);
+    if (!*padded) return write_lists(w, err);
+    SONDE_TRY(write_cells(w, &member, err));
+    return sonde_schema_encoding(w->schema, w->path, "string-array", "0.2.0", err);
+}
+
+/* ---- what a column holds --------------------------------------------------------------------- */
+
+static void note_text(meta_writer *w, uint64_t bytes)
+{
+    w->widest = SONDE_MAX(w->widest, bytes);
+    w->total += bytes;
+}
+
+static sonde_status survey(meta_writer *w, sonde_error *err)
+{
+    meta_cursor at;
+    sonde_schema_meta_start(&at, w->schema->store, w->column, w->n, err);
+    while (sonde_schema_meta_next(&at)) {
+        const meta_value *v = &at.value;
+        w->kinds |= (unsigned)v->kind;
+        w->present++;
+        if (v->kind == META_INT && (v->integer > EXACT_IN_DOUBLE || v->integer < -EXACT_IN_DOUBLE))
+            w->big = true;
+        note_text(w, v->bytes);
     }
-    sonde_free(cells);
+    sonde_schema_meta_stop(&at);
+    return at.status;
+}
+
+/* From here on the column's texts are JSON. */
+static sonde_status turn_to_json(meta_writer *w, sonde_error *err)
+{
+    meta_cursor at;
+    w->json = true;
+    w->widest = w->total = 0;
+    sonde_schema_meta_start(&at, w->schema->store, w->column, w->n, err);
+    while (sonde_schema_meta_next(&at)) {
+        size_t bytes;
+        text_of(w, &at.value, &bytes);
+        note_text(w, bytes);
+    }
+    sonde_schema_meta_stop(&at);
+    if (at.status != SONDE_OK) return at.status;
+    return w->text.failed ? sonde_no_memory(err, w->path, w->widest) : SONDE_OK;
+}
+
+/* Values of several types, or nested ones: JSON text each, empty for a missing one. */
+static sonde_status write_json(meta_writer *w, bool *is_column, sonde_error *err)
+{
+    SONDE_TRY(turn_to_json(w, err));
+    SONDE_TRY(write_texts(w, is_column, err));
+    return sonde_store_attr_text(w->schema->store, w->path, "content", "json", err);
+}
+
+/* ---- categories ------------------------------------------------------------------------------ */
+
+static void fill_code(void *context, const meta_value *value, uint8_t *cell)
+{
+    int32_t code = value ? sonde_schema_meta_code(context, value) : -1;
+    memcpy(cell, &code, sizeof code);
+}
+
+/* Texts of which some are missing: AnnData's categorical, code -1 for a missing one. */
+static sonde_status write_categories(const meta_writer *w, meta_categories *categories,
+                                     bool *is_column, sonde_error *err)
+{
+    char path[600];
+    meta_member codes = {.name = "codes",
+                         .dtype = SONDE_DTYPE_I32,
+                         .rows = w->n,
+                         .fill = fill_code,
+                         .context = categories};
+    SONDE_TRY(write_cells(w, &codes, err));
+    member_path(w, "codes", path);
+    SONDE_TRY(sonde_schema_is_array(w->schema, path, err));
+    member_path(w, "categories", path);
+    meta_column sorted = {0};
+    meta_writer own = {.schema = w->schema, .column = &sorted, .path = path};
+    sonde_status status =
+        sonde_schema_meta_sorted(categories, w->schema->store, &sorted, &own.n, err);
+    if (status == SONDE_OK) status = survey(&own, err);
+    if (status == SONDE_OK) status = write_texts(&own, is_column, err);
+    sonde_schema_meta_column_reset(&sorted);
+    if (status != SONDE_OK || !*is_column) return status;
+    SONDE_TRY(sonde_schema_encoding(w->schema, w->path, "categorical", "0.2.0", err));
+    return sonde_store_attr_int(w->schema->store, w->path, "ordered", 0, err);
+}
+
+static sonde_status write_text_column(meta_writer *w, bool *is_column, sonde_error *err)
+{
+    if (w->kinds != META_TEXT) return write_json(w, is_column, err);
+    if (w->present == w->n) return write_texts(w, is_column, err);
+    meta_categories *categories = NULL;
+    SONDE_TRY(sonde_schema_meta_distinct(w->schema->store, w->column, w->n, &categories, err));
+    sonde_status status = categories ? write_categories(w, categories, is_column, err)
+                                     : write_json(w, is_column, err);
+    sonde_schema_meta_categories_destroy(&categories);
     return status;
 }
 
 /* ---- columns --------------------------------------------------------------------------------- */
-
-static void survey(meta_writer *w)
-{
-    meta_value v;
-    for (size_t at = 0; sonde_schema_meta_next(w->column, &at, w->n, &v);) {
-        w->kinds |= (unsigned)v.kind;
-        w->present++;
-        if (v.kind == META_INT && (v.integer > EXACT_IN_DOUBLE || v.integer < -EXACT_IN_DOUBLE))
-            w->big = true;
-    }
-}
 
 /* A key as the name of an HDF5 object: '/', '%', control bytes, a leading '_' or '.', as %XX; the
  * empty key is "%". Longer than 240 bytes: cut, with its hash. */
@@ -266,8 +353,8 @@ static void name_of_key(const char *key, char name[300])
     if (!key[0]) snprintf(name, 300, "%%");
     for (const char *c = key; *c; c++) {
         unsigned char byte = (unsigned char)*c;
-        bool escape = byte < 32 || byte == '/' || byte == '%' ||
-                      (c == key && (byte == '_' || byte == '.'));
+        bool escape =
+            byte < 32 || byte == '/' || byte == '%' || (c == key && (byte == '_' || byte == '.'));
         if (n > 240) {
             snprintf(name + n, 300 - n, "%%%016llx",
                      (unsigned long long)sonde_hash64(key, strlen(key)));
@@ -275,6 +362,14 @@ static void name_of_key(const char *key, char name[300])
         }
         n += (size_t)snprintf(name + n, 300 - n, escape ? "%%%02X" : "%c", byte);
     }
+}
+
+static sonde_status write_typed(meta_writer *w, bool *is_column, sonde_error *err)
+{
+    if (w->kinds == META_INT || w->kinds == META_BOOL) return write_integers(w, err);
+    if (w->kinds == META_REAL || (w->kinds == (META_INT | META_REAL) && !w->big))
+        return write_numbers(w, NULL, SONDE_DTYPE_F64, fill_real, err);
+    return write_text_column(w, is_column, err);
 }
 
 /* Writes one column; its name goes into *name where a table of AnnData can hold it, else NULL. */
@@ -285,16 +380,13 @@ static sonde_status write_column(sonde_schema *schema, const meta_column *column
     if (column->key) name_of_key(column->key, encoded);
     snprintf(path, sizeof path, "sequences/meta/%s", encoded);
     meta_writer w = {.schema = schema, .column = column, .path = path, .n = n};
-    survey(&w);
     *name = NULL;
+    SONDE_TRY(survey(&w, err));
     if (w.present == 0) return SONDE_OK;
     bool is_column = true;
-    if (w.kinds == META_INT || w.kinds == META_BOOL)
-        SONDE_TRY(write_integers(&w, err));
-    else if (w.kinds == META_REAL || (w.kinds == (META_INT | META_REAL) && !w.big))
-        SONDE_TRY(write_reals(&w, err));
-    else
-        SONDE_TRY(write_text_column(&w, &is_column, err));
+    sonde_status status = write_typed(&w, &is_column, err);
+    sonde_string_reset(&w.text);
+    SONDE_TRY(status);
     if (column->key && strlen(column->key) < 60000)
         SONDE_TRY(sonde_store_attr_text(schema->store, path, "key", column->key, err));
     if (!is_column) return SONDE_OK;

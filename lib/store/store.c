@@ -79,6 +79,7 @@ sonde_status sonde_store_create(const sonde_store_options *options, sonde_store 
     sonde_store *store = sonde_alloc(1, sizeof *store);
     if (!store) return sonde_no_memory(err, "a store", sizeof *store);
     store->file = H5I_INVALID_HID;
+    store->scratch = -1;
     store->options = *options;
     if (!store->options.queue_bytes) store->options.queue_bytes = DEFAULT_QUEUE_BYTES;
     pthread_mutex_init(&store->lock, NULL);
@@ -123,6 +124,7 @@ void sonde_store_destroy(sonde_store **out, bool discard)
     if (!store->finished) sonde_store_fail(store, SONDE_INTERRUPTED, "the store was given up");
     sonde_store_stop_threads(store);
     close_handles(store);
+    if (store->scratch >= 0) close(store->scratch);
     if (discard && !store->sealed && store->part_path) unlink(store->part_path);
     for (int32_t i = 0; i < store->n_sets; i++) free_set(store, store->sets[i]);
     sonde_spare_free(store);

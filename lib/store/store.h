@@ -116,11 +116,32 @@ sonde_status sonde_store_write(sonde_store *store, const char *path, sonde_dtype
 /* Writes a text as a scalar fixed-length UTF-8 string dataset (JSON of /manifest, /run). */
 sonde_status sonde_store_write_text(sonde_store *store, const char *path, const char *text,
                                     size_t bytes, sonde_error *err);
-/* Writes `count` texts of `width` bytes each, padded with NUL, as fixed-length UTF-8 strings. */
-sonde_status sonde_store_write_strings(sonde_store *store, const char *path, int64_t count,
-                                       size_t width, const char *texts, sonde_error *err);
+/* A whole dataset of one dimension, written at the end piece by piece: begin, put until all `rows`
+ * are there, end (also after a failure). Numbers of `dtype`, or, where width is not 0, fixed-length
+ * UTF-8 strings of `width` bytes, padded with NUL; sizes of their pieces are best multiples of
+ * string_rows. [one thread at a time per object] */
+typedef struct sonde_store_column {
+    int64_t dataset, type; /* of HDF5 */
+    int64_t done;          /* rows put */
+    const char *path;      /* borrowed until end */
+} sonde_store_column;
+sonde_status sonde_store_column_begin(sonde_store *store, const char *path, sonde_dtype dtype,
+                                      size_t width, int64_t rows, sonde_store_column *column,
+                                      sonde_error *err);
+sonde_status sonde_store_column_put(sonde_store *store, sonde_store_column *column, int64_t n,
+                                    const void *data, sonde_error *err);
+void sonde_store_column_end(sonde_store_column *column);
+int64_t sonde_store_string_rows(size_t width); /* strings of a chunk */
 /* Keeps room in the file for so many bytes more, which will be written at the end. */
 void sonde_store_reserve(sonde_store *store, uint64_t bytes);
+
+/* Puts bytes away in a file without a name beside the output, and reads them back; *at is where
+ * they are. For what is written into the file only at the end and may be more than memory should
+ * hold. A write that fails is the store's failure. [one thread at a time per object] */
+sonde_status sonde_store_scratch_write(sonde_store *store, const void *bytes, size_t n,
+                                       uint64_t *at, sonde_error *err);
+sonde_status sonde_store_scratch_read(sonde_store *store, uint64_t at, void *bytes, size_t n,
+                                      sonde_error *err);
 
 /* --- state ------------------------------------------------------------------------------------ */
 

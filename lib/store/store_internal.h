@@ -91,6 +91,8 @@ struct sonde_store {
     uint64_t spare_bytes;
     uint64_t kept_bytes;     /* of rows put into open or queued chunks with keep_room */
     uint64_t reserved_bytes; /* sonde_store_reserve */
+    int scratch;             /* file descriptor; -1: nothing went there yet */
+    uint64_t scratch_bytes;
     bool finished, closing;
     pthread_t writer, codecs[16];
     int32_t n_codecs;

@@ -12,7 +12,6 @@
 #define RESERVE_PER_CHUNK 128u
 #define AFTER_FAILURE_BYTES ((uint64_t)16 << 10)
 #define MOST_ATTRIBUTE_BYTES 60000u
-#define STRING_CHUNK_BYTES ((size_t)1 << 18)
 
 /* ---- failure and room ------------------------------------------------------------------------ */
 
@@ -304,43 +303,14 @@ sonde_status sonde_store_write(sonde_store *store, const char *path, sonde_dtype
     return status;
 }
 
-static hid_t text_type(size_t width)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, width ? width : 1);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    H5Tset_strpad(type, H5T_STR_NULLPAD);
-    return type;
-}
-
 sonde_status sonde_store_write_text(sonde_store *store, const char *path, const char *text,
                                     size_t bytes, sonde_error *err)
 {
     sonde_h5_lock();
-    whole_dataset w = {.path = path, .type = text_type(bytes), .space = H5Screate(H5S_SCALAR),
+    whole_dataset w = {.path = path, .type = sonde_h5_text_type(bytes),
+                       .space = H5Screate(H5S_SCALAR),
                        .create = H5Pcreate(H5P_DATASET_CREATE), .bytes = bytes ? bytes : 1,
                        .data = bytes ? text : ""};
-    sonde_status status = write_whole(store, &w, err);
-    sonde_h5_unlock();
-    return status;
-}
-
-sonde_status sonde_store_write_strings(sonde_store *store, const char *path, int64_t count,
-                                       size_t width, const char *texts, sonde_error *err)
-{
-    hsize_t dims[1] = {(hsize_t)count}, chunk[1] = {STRING_CHUNK_BYTES / (width ? width : 1)};
-    chunk[0] = SONDE_MAX(1, SONDE_MIN(chunk[0], dims[0]));
-    sonde_h5_lock();
-    whole_dataset w = {.path = path,
-                       .type = text_type(width),
-                       .space = H5Screate_simple(1, dims, NULL),
-                       .create = H5Pcreate(H5P_DATASET_CREATE),
-                       .bytes = (uint64_t)count * width,
-                       .data = texts};
-    if (count > 1) {
-        H5Pset_chunk(w.create, 1, chunk);
-        H5Pset_deflate(w.create, 1);
-    }
     sonde_status status = write_whole(store, &w, err);
     sonde_h5_unlock();
     return status;

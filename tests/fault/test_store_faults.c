@@ -172,6 +172,51 @@ static void touch(const char *name)
     fclose(file);
 }
 
+/* Metadata that wait for the seal count as what will be written: they stop a run before it is too
+ * late to write them. */
+static void test_a_disk_full_of_metadata(void **state)
+{
+    (void)state;
+    sonde_error err = {0}, first = {0};
+    sonde_schema *schema = NULL;
+    sonde_store *store = NULL;
+    sonde_store_options options = {.path = path, .no_sync = true};
+    char text[2001] = {0};
+    int64_t rows, sequences;
+    memset(text, 'x', sizeof text - 1);
+    limit_size(2 << 20);
+    assert_int_equal(sonde_store_create(&options, &store, &err), SONDE_OK);
+    sonde_schema_options named = {.model = "m"};
+    assert_int_equal(sonde_schema_create(store, &named, &schema, &err), SONDE_OK);
+    for (int64_t i = 0; first.status == SONDE_OK && i < 10000; i++) {
+        json_t *meta = json_pack("{s:s, s:I}", "text", text, "i", (json_int_t)i);
+        sonde_schema_sequence s = {.sequence = (uint64_t)i, .last_token = -1, .meta = meta};
+        sonde_schema_add_sequence(schema, &s, &first);
+        json_decref(meta);
+    }
+    assert_int_equal(first.status, SONDE_DISK_FULL);
+    assert_non_null(strstr(first.message, path));
+    assert_int_equal(sonde_schema_safe_rows(schema, &rows, &sequences, &err), SONDE_OK);
+    assert_true(sequences > 100);
+    assert_int_equal(sonde_schema_seal(schema, false, rows, sequences, &err), SONDE_DISK_FULL);
+    assert_true(sonde_store_is_sealed(store));
+    sonde_schema_destroy(&schema);
+    sonde_store_destroy(&store, true);
+    limit_size(RLIM_INFINITY);
+    sonde_reader *reader = NULL;
+    assert_int_equal(sonde_reader_open(path, &reader, &err), SONDE_OK);
+    assert_int_equal(sonde_reader_sequences(reader), sequences);
+    sonde_reader_close(&reader);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t set = H5Dopen2(file, "sequences/meta/i", H5P_DEFAULT);
+    int64_t *numbers = sonde_alloc((size_t)sequences, sizeof *numbers);
+    assert_true(H5Dread(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers) >= 0);
+    for (int64_t i = 0; i < sequences; i++) assert_int_equal(numbers[i], i);
+    sonde_free(numbers);
+    H5Dclose(set);
+    H5Fclose(file);
+}
+
 static void test_outputs_that_are_there(void **state)
 {
     (void)state;
@@ -284,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_full_disk_keeps_whole_sequences),
         TEST(test_a_full_disk_does_not_hang_many_threads),
+        TEST(test_a_disk_full_of_metadata),
         TEST(test_outputs_that_are_there),
         TEST(test_a_file_in_use_is_not_taken),
         TEST(test_an_output_that_appears_meanwhile),
