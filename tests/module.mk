@@ -9,7 +9,8 @@ TOOL_BIN := $(patsubst %.c,$(B)/%,$(wildcard tests/python/*.c) tests/golden/fami
 TEST_LIBS := $(shell pkg-config --libs cmocka zlib 2>/dev/null)
 $(TEST_BIN) $(TOOL_BIN): %: %.o $(SUPPORT_OBJ) $(B)/libsonde.a
 	@$(if $(V),,echo '  LD      $@')
-	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
+	$(Q)$(CC) $(OPT_$(CONFIG)) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libsonde.a $(LIBS) $(TEST_LIBS)
+$(B)/tests/unit/test_diff: $(B)/tests/unit/diff_fake_reader.o
 
 # Plugins that only tests load, and the program that any plugin can be checked with.
 ABI_PLUGINS := $(patsubst %.c,$(B)/%.so,$(wildcard tests/abi/plugins/*.c)) \
@@ -73,7 +74,7 @@ fuzz-run:
 	    sh tests/fuzz/run.sh $(B) $$target $(FUZZ_SECONDS) || exit 1; done
 
 -include $(TEST_SRC:%.c=$(B)/%.d) $(TOOL_BIN:=.d) $(FUZZ_SRC:%.c=$(B)/%.d) $(SUPPORT_OBJ:.o=.d) \
-         $(CONFORMANCE_OBJ:.o=.d) $(ABI_PLUGINS:.so=.d)
+         $(CONFORMANCE_OBJ:.o=.d) $(ABI_PLUGINS:.so=.d) $(B)/tests/unit/diff_fake_reader.d
 
 # Each tests/bench/bench_*.c is one program; what else lies there they share.
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))

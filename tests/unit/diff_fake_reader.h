@@ -1,4 +1,4 @@
-/* A reader of captures in memory, for test_diff.c: it stands in for lib/store's functions. */
+/* A reader of captures in memory, linked into test_diff alone: it stands in for lib/store's functions. */
 #ifndef TESTS_DIFF_FAKE_READER_H
 #define TESTS_DIFF_FAKE_READER_H
 
@@ -37,5 +37,12 @@ struct sonde_reader {
     fake_point points[3];
     fake_table tables[2];
 };
+
+typedef struct fake_pair {
+    sonde_reader a, b;
+} fake_pair;
+
+/* Two files that are open by their names; tests change them before they run a comparison. */
+extern fake_pair *fake_files;
 
 #endif

@@ -11,157 +11,6 @@
 
 #include <cmocka.h>
 
-/* --- the reader in memory --- */
-
-typedef struct fake_pair {
-    sonde_reader a, b;
-} fake_pair;
-
-/* Two files that are open by their names; tests change them before they run a comparison. */
-static fake_pair *files;
-
-sonde_status sonde_reader_open(const char *path, sonde_reader **reader, sonde_error *err)
-{
-    if (strcmp(path, "a") != 0 && strcmp(path, "b") != 0)
-        return sonde_fail(err, SONDE_BAD_CAPTURE, "%s: no capture", path);
-    *reader = path[0] == 'a' ? &files->a : &files->b;
-    return SONDE_OK;
-}
-void sonde_reader_close(sonde_reader **reader) { *reader = NULL; }
-const char *sonde_reader_path(const sonde_reader *r) { return r->path; }
-bool sonde_reader_is_minimal(const sonde_reader *r) { return r->minimal; }
-const char *sonde_reader_manifest(const sonde_reader *r) { return r->manifest; }
-int64_t sonde_reader_rows(const sonde_reader *r) { return r->n_rows; }
-int64_t sonde_reader_sequences(const sonde_reader *r) { return r->n_sequences; }
-int64_t sonde_reader_point_count(const sonde_reader *r) { return r->n_points; }
-int64_t sonde_reader_table_count(const sonde_reader *r) { return r->n_tables; }
-
-const char *sonde_reader_attr(const sonde_reader *r, const char *name)
-{
-    if (strcmp(name, "model_hash") == 0) return r->model_hash;
-    return strcmp(name, "hook_vocabulary") == 0 ? r->vocabulary : NULL;
-}
-
-sonde_status sonde_reader_point(const sonde_reader *r, int64_t index, sonde_point_info *info,
-                                sonde_error *err)
-{
-    (void)err;
-    *info = r->points[index].info;
-    return SONDE_OK;
-}
-
-int64_t sonde_reader_find(const sonde_reader *r, const char *name)
-{
-    for (int64_t i = 0; i < r->n_points; i++)
-        if (strcmp(r->points[i].info.name, name) == 0) return i;
-    return -1;
-}
-
-sonde_status sonde_reader_read(sonde_reader *r, int64_t point, int64_t first, int64_t n,
-                               float *dst, sonde_error *err)
-{
-    const fake_point *p = &r->points[point];
-    if (first < 0 || first + n > p->info.rows)
-        return sonde_fail(err, SONDE_INTERNAL, "rows outside of the point");
-    memcpy(dst, p->values + first * p->info.width, (size_t)(n * p->info.width) * sizeof *dst);
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_read_raw(sonde_reader *r, int64_t point, int64_t first, int64_t n,
-                                   void *dst, sonde_error *err)
-{
-    const fake_point *p = &r->points[point];
-    int32_t *out = dst;
-    if (p->info.stored != SONDE_DTYPE_I32) return sonde_fail(err, SONDE_INTERNAL, "raw floats");
-    for (int64_t i = 0; i < n * p->info.width; i++)
-        out[i] = (int32_t)p->values[first * p->info.width + i];
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_ragged_rows(sonde_reader *r, int64_t point, int64_t first, int64_t n,
-                                      uint64_t *indptr, uint32_t *first_key, sonde_error *err)
-{
-    (void)err;
-    memcpy(indptr, r->points[point].indptr + first, (size_t)(n + 1) * sizeof *indptr);
-    memcpy(first_key, r->points[point].first_key + first, (size_t)n * sizeof *first_key);
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_ragged_read(sonde_reader *r, int64_t point, uint64_t first, uint64_t n,
-                                      float *dst, sonde_error *err)
-{
-    (void)err;
-    memcpy(dst, r->points[point].values + first, n * sizeof *dst);
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_rowmap(sonde_reader *r, int64_t point, int64_t first, int64_t n,
-                                 uint64_t *dst, sonde_error *err)
-{
-    const fake_point *p = &r->points[point];
-    (void)err;
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = p->info.has_rowmap ? p->rowmap[first + i] : (uint64_t)(first + i);
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_rows_read(sonde_reader *r, int64_t first, int64_t n,
-                                    const sonde_row_columns *columns, sonde_error *err)
-{
-    (void)err;
-#define FAKE_COLUMN(name)                                                                          \
-    if (columns->name) memcpy(columns->name, r->name + first, (size_t)n * sizeof *r->name)
-    FAKE_COLUMN(sequence);
-    FAKE_COLUMN(position);
-    FAKE_COLUMN(token);
-    FAKE_COLUMN(phase);
-    FAKE_COLUMN(segment);
-    FAKE_COLUMN(logprob);
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_sequence(sonde_reader *r, int64_t index, sonde_sequence_info *info,
-                                   sonde_error *err)
-{
-    (void)err;
-    *info = r->sequences[index];
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_tokens(sonde_reader *r, int64_t index, const uint32_t **tokens,
-                                 int64_t *count, sonde_error *err)
-{
-    (void)err;
-    *tokens = r->run[index];
-    *count = r->run_length[index];
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_piece(sonde_reader *r, uint32_t token, const char **bytes, size_t *n,
-                                sonde_error *err)
-{
-    (void)r;
-    (void)err;
-    *bytes = token == 12 ? " the\n" : NULL;
-    *n = token == 12 ? 5 : 0;
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_table(const sonde_reader *r, int64_t index, sonde_table_info *info,
-                                sonde_error *err)
-{
-    (void)err;
-    *info = r->tables[index].info;
-    return SONDE_OK;
-}
-
-sonde_status sonde_reader_table_read(sonde_reader *r, int64_t index, double *dst, sonde_error *err)
-{
-    (void)err;
-    memcpy(dst, r->tables[index].values, (size_t)r->tables[index].info.dims[0] * sizeof *dst);
-    return SONDE_OK;
-}
-
 /* --- captures --- */
 
 /* Two sequences of 3 and 2 rows; p of shape [2, 2], ragged g of 2 heads; one probe table. */
@@ -203,18 +52,18 @@ static void make_capture(sonde_reader *r, const char *path)
 
 static int make_files(void **state)
 {
-    files = calloc(1, sizeof *files);
-    *state = files;
-    if (!files) return -1;
-    make_capture(&files->a, "a");
-    make_capture(&files->b, "b");
+    fake_files = calloc(1, sizeof *fake_files);
+    *state = fake_files;
+    if (!fake_files) return -1;
+    make_capture(&fake_files->a, "a");
+    make_capture(&fake_files->b, "b");
     return 0;
 }
 
 static int free_files(void **state)
 {
     free(*state);
-    files = NULL;
+    fake_files = NULL;
     return 0;
 }
 
@@ -266,7 +115,7 @@ static void test_run_follows_ids_and_rowmaps(void **state)
 {
     (void)state;
     static const int order[] = {3, 4, 0, 1, 2};
-    sonde_reader saved = files->b, *b = &files->b;
+    sonde_reader saved = fake_files->b, *b = &fake_files->b;
     for (int i = 0; i < 5; i++) {
         b->sequence[i] = i < 2 ? 0 : 1;
         b->position[i] = saved.position[order[i]];
@@ -279,11 +128,11 @@ static void test_run_follows_ids_and_rowmaps(void **state)
     memcpy(b->run[1], saved.run[0], sizeof b->run[1]);
     b->run_length[0] = 2;
     b->run_length[1] = 3;
-    b->sequences[0].id = files->a.sequences[1].id = "second";
-    b->sequences[1].id = files->a.sequences[0].id = "first";
+    b->sequences[0].id = fake_files->a.sequences[1].id = "second";
+    b->sequences[1].id = fake_files->a.sequences[0].id = "first";
     for (int i = 0; i < 2; i++)
-        b->sequences[i].id_is_given = files->a.sequences[i].id_is_given = true;
-    files->a.n_points = b->n_points = 1;
+        b->sequences[i].id_is_given = fake_files->a.sequences[i].id_is_given = true;
+    fake_files->a.n_points = b->n_points = 1;
     sonde_diff_report *report = run(NULL, SONDE_OK);
     assert_int_equal(report->matching.by_id, 2);
     assert_int_equal(report->points[0].rows, 5);
@@ -295,8 +144,8 @@ static void test_run_follows_ids_and_rowmaps(void **state)
     p->info.rows = 2;
     p->rowmap[0] = 4;
     p->rowmap[1] = 1;
-    memcpy(p->values, files->a.points[0].values + 8, 4 * sizeof(float));
-    memcpy(p->values + 4, files->a.points[0].values + 16, 4 * sizeof(float));
+    memcpy(p->values, fake_files->a.points[0].values + 8, 4 * sizeof(float));
+    memcpy(p->values + 4, fake_files->a.points[0].values + 16, 4 * sizeof(float));
     expect(NULL, SONDE_DIFFERS, "1 of 1 points fail");
     expect("rows", SONDE_OK, "");
     p->values[5] += 1.0f;
@@ -318,10 +167,10 @@ static void test_run_follows_ids_and_rowmaps(void **state)
 static void test_run_names_the_place(void **state)
 {
     (void)state;
-    files->b.points[0].values[11] += 4.0f; /* row 2: 9 10 11 12, head 1, channel 1 */
-    files->b.points[0].values[19] += 0.5f;
-    files->b.points[1].values[9] = 0.0f;   /* row 2: 6..11, head 1, key 0 */
-    files->a.points[1].first_key[2] = files->b.points[1].first_key[2] = 7;
+    fake_files->b.points[0].values[11] += 4.0f; /* row 2: 9 10 11 12, head 1, channel 1 */
+    fake_files->b.points[0].values[19] += 0.5f;
+    fake_files->b.points[1].values[9] = 0.0f;   /* row 2: 6..11, head 1, key 0 */
+    fake_files->a.points[1].first_key[2] = fake_files->b.points[1].first_key[2] = 7;
     sonde_diff_report *report = run(NULL, SONDE_DIFFERS);
     const sonde_diff_point *p = sonde_diff_report_point(report, 0);
     assert_int_equal(p->metrics.unequal, 2);
@@ -347,7 +196,7 @@ static void test_run_names_the_place(void **state)
 static void test_run_refuses_and_waives(void **state)
 {
     (void)state;
-    sonde_reader *b = &files->b;
+    sonde_reader *b = &fake_files->b;
     b->model_hash = "bb";
     expect(NULL, SONDE_DIFFERS, "model differs");
     expect("model", SONDE_OK, "");
@@ -373,17 +222,17 @@ static void test_run_refuses_and_waives(void **state)
 static void test_run_tokens(void **state)
 {
     (void)state;
-    files->b.token[1] = 99;
-    files->b.run[0][1] = 99;
+    fake_files->b.token[1] = 99;
+    fake_files->b.run[0][1] = 99;
     expect("rows", SONDE_DIFFERS, "token ids differ");
     expect("tokens", SONDE_OK, "");
     /* the same runs, another last token */
-    files->b.token[1] = 11;
-    files->b.run[0][1] = 11;
-    files->b.sequences[1].last_token = 5;
+    fake_files->b.token[1] = 11;
+    fake_files->b.run[0][1] = 11;
+    fake_files->b.sequences[1].last_token = 5;
     expect(NULL, SONDE_DIFFERS, "token ids differ");
-    files->b.sequences[1].last_token = 0;
-    files->b.sequences[1].xxh3 = 201;
+    fake_files->b.sequences[1].last_token = 0;
+    fake_files->b.sequences[1].xxh3 = 201;
     expect("rows", SONDE_OK, "");
     expect(NULL, SONDE_DIFFERS, "2 of 2 points fail; unmatched sequences");
 }
@@ -394,19 +243,19 @@ static void test_run_ragged_and_nonfinite(void **state)
     sonde_diff_options options;
     sonde_diff_options_init(&options);
     options.limits.atol = 1e30;
-    files->b.points[1].first_key[4] = 1;
+    fake_files->b.points[1].first_key[4] = 1;
     sonde_diff_report *report = run(&options, SONDE_DIFFERS);
     assert_int_equal(report->points[1].rows_misfit, 1);
     assert_int_equal(report->points[1].metrics.elements, 14);
     sonde_diff_report_destroy(&report);
-    files->b.points[1].first_key[4] = 0;
-    files->b.points[0].values[3] = NAN;
+    fake_files->b.points[1].first_key[4] = 0;
+    fake_files->b.points[0].values[3] = NAN;
     report = run(&options, SONDE_DIFFERS);
     assert_int_equal(report->points[0].metrics.nonfinite, 1);
     assert_string_equal(report->points[0].why, "NaN or infinity on one side");
     sonde_diff_report_destroy(&report);
-    files->a.points[0].values[3] = NAN;
-    files->b.points[0].values[4] += 1.0f;
+    fake_files->a.points[0].values[3] = NAN;
+    fake_files->b.points[0].values[4] += 1.0f;
     report = run(&options, SONDE_OK);
     assert_int_equal(report->points[0].verdict, SONDE_DIFF_WITHIN);
     sonde_diff_report_destroy(&report);
@@ -416,11 +265,11 @@ static void test_run_ragged_and_nonfinite(void **state)
 static void test_run_minimal_and_selection(void **state)
 {
     (void)state;
-    files->b.minimal = true;
-    files->b.n_sequences = files->b.n_tables = 0;
-    files->b.model_hash = files->b.vocabulary = NULL;
-    files->a.points[0].info.stored = files->b.points[0].info.stored = SONDE_DTYPE_I32;
-    files->a.points[1].values[0] = 7.0f;
+    fake_files->b.minimal = true;
+    fake_files->b.n_sequences = fake_files->b.n_tables = 0;
+    fake_files->b.model_hash = fake_files->b.vocabulary = NULL;
+    fake_files->a.points[0].info.stored = fake_files->b.points[0].info.stored = SONDE_DTYPE_I32;
+    fake_files->a.points[1].values[0] = 7.0f;
     expect(NULL, SONDE_DIFFERS, "1 of 2 points fail; 1 of 1 probe tables fail");
     sonde_diff_options options;
     sonde_diff_options_init(&options);
@@ -438,21 +287,21 @@ static void test_run_minimal_and_selection(void **state)
 static void test_run_tables(void **state)
 {
     (void)state;
-    files->b.tables[0].values[1] = 2.5;
+    fake_files->b.tables[0].values[1] = 2.5;
     sonde_diff_report *report = run(NULL, SONDE_DIFFERS);
     const sonde_diff_point *t = sonde_diff_report_table(report, 0);
     assert_true(t->metrics.max_abs == 0.5);
     assert_int_equal(t->first.index[0], 1);
     sonde_diff_report_destroy(&report);
-    files->b.tables[0].info.dims[0] = 2;
+    fake_files->b.tables[0].info.dims[0] = 2;
     expect(NULL, SONDE_DIFFERS, "1 of 1 probe tables fail");
 }
 
 static void test_run_columns(void **state)
 {
     (void)state;
-    files->b.logprob[4] = -1.25f;
-    files->b.phase[2] = 1;
+    fake_files->b.logprob[4] = -1.25f;
+    fake_files->b.phase[2] = 1;
     expect(NULL, SONDE_DIFFERS, "2 of 3 columns of /rows fail");
     sonde_diff_options options;
     sonde_diff_options_init(&options);
@@ -473,18 +322,18 @@ static void test_run_columns(void **state)
     assert_int_equal(report->n_tables, 1);
     sonde_diff_report_destroy(&report);
 
-    files->b.phase[2] = 0;
-    for (int i = 0; i < 5; i++) files->b.logprob[i] = NAN; /* not computed: no mismatch */
+    fake_files->b.phase[2] = 0;
+    for (int i = 0; i < 5; i++) fake_files->b.logprob[i] = NAN; /* not computed: no mismatch */
     expect(NULL, SONDE_OK, "");
-    files->a.n_points = files->a.n_tables = 0; /* columns alone are nothing */
+    fake_files->a.n_points = fake_files->a.n_tables = 0; /* columns alone are nothing */
     expect("points", SONDE_NOTHING, "");
 }
 
 static void test_run_manifest(void **state)
 {
     (void)state;
-    files->a.manifest = "{\"model\": \"m\", \"options\": {\"seed\": 1, \"as\": [\"f32\"]}}";
-    files->b.manifest =
+    fake_files->a.manifest = "{\"model\": \"m\", \"options\": {\"seed\": 1, \"as\": [\"f32\"]}}";
+    fake_files->b.manifest =
         "{\"options\": {\"as\": [\"f32\"], \"seed\": 2, \"k\": 3}, \"model\": \"m\"}";
     sonde_diff_report *report = run(NULL, SONDE_OK);
     const diff_manifest *m = &report->manifest;
@@ -496,7 +345,7 @@ static void test_run_manifest(void **state)
     assert_string_equal(m->first[1].key, "options.k");
     assert_string_equal(m->first[1].a, "");
     sonde_diff_report_destroy(&report);
-    files->b.manifest = "[]";
+    fake_files->b.manifest = "[]";
     sonde_error err = {0};
     assert_int_equal(sonde_diff_run("a", "b", NULL, &report, &err), SONDE_BAD_CAPTURE);
     assert_non_null(strstr(err.message, "b: /manifest: expected a JSON object"));
@@ -505,8 +354,8 @@ static void test_run_manifest(void **state)
 static void test_print_json_has_the_schema(void **state)
 {
     (void)state;
-    files->b.points[0].values[11] = INFINITY;
-    files->b.n_tables = 0;
+    fake_files->b.points[0].values[11] = INFINITY;
+    fake_files->b.n_tables = 0;
     sonde_diff_report *report = run(NULL, SONDE_DIFFERS);
     char *text = NULL;
     size_t bytes = 0;
