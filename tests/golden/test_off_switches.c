@@ -147,6 +147,7 @@ typedef struct wish {
 } wish;
 static const wish wishes[] = {{"*", "all"},
                               {"blocks.*.resid_post", "last:2"},
+                              {"blocks.*.{attn.k,resid_post}", "first:1|last:1"},
                               {"blocks.0.attn.z,blocks.-1.mlp.out", "generated"}};
 
 static void capture(const char *model, const wish *w, const char *off, const char *workers,

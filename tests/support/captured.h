@@ -25,6 +25,7 @@ typedef struct run_case {
     int64_t prefix;    /* tokens that all prompts begin with; > 0: long prompts, of which only the last 3
                           rows are wanted */
     int64_t kv_blocks; /* the cache's limit; 0: none */
+    bool writes;       /* block 0's resid_post is changed by a rule on position and channel */
     uint64_t ragged_bytes;
 } run_case;
 

@@ -62,6 +62,16 @@ static const run_case alike[] = {
 };
 static const int64_t prefixes[] = {3, 29, 64, 68};
 
+/* A point is written: sequences wait for all of their pages, nothing runs twice, nothing is shared. */
+static const run_case written[] = {
+    {.name = "written"},
+    {.name = "written, chunks of 7, two workers", .chunk = 7, .workers = 2},
+    {.name = "written, steps of 5 rows", .batch_tokens = 5},
+    {.name = "written, a cache for one sequence", .kv_blocks = 2},
+    {.name = "written, a cache of 3 blocks, two workers", .workers = 2, .kv_blocks = 3},
+    {.name = "written, a cache of 5 blocks, three workers", .workers = 3, .kv_blocks = 5, .chunk = 7},
+};
+
 static const run_case mapped = {.name = "weights left in the file", .threads = 2};
 
 static const char *const single_points[] = {
@@ -139,21 +149,61 @@ static int compare_alike(const sonde_model *model, int64_t prefix, uint64_t *sha
     return n;
 }
 
+static void check_alike(const char *family, const char *backend, size_t first_prefix)
+{
+    uint64_t shared = 0, preempted = 0;
+    int n = 0;
+    sonde_model *model = case_model(family, backend, NULL, 0);
+    for (size_t i = first_prefix; i < SONDE_COUNT(prefixes); i++)
+        n += compare_alike(model, prefixes[i], &shared, &preempted);
+    sonde_model_close(&model);
+    print_message("%s, %s: %llu tokens shared, %llu sequences gave up their pages\n", family, backend,
+                  (unsigned long long)shared, (unsigned long long)preempted);
+    assert_true(shared > 0 && preempted > 0);
+    assert_int_equal(n, 0);
+}
+
 static void test_prefixes_and_short_caches(void **state)
 {
-    int n = 0;
     (void)state;
-    for (size_t f = 0; f < SONDE_COUNT(families); f++) {
-        uint64_t shared = 0, preempted = 0;
-        sonde_model *model = case_model(families[f], "cpu", NULL, 0);
-        for (size_t i = 0; i < SONDE_COUNT(prefixes); i++)
-            n += compare_alike(model, prefixes[i], &shared, &preempted);
-        sonde_model_close(&model);
-        print_message("%s: %llu tokens shared, %llu sequences gave up their pages\n", families[f],
-                      (unsigned long long)shared, (unsigned long long)preempted);
-        assert_true(shared > 0 && preempted > 0);
-    }
+    for (size_t f = 0; f < SONDE_COUNT(families); f++) check_alike(families[f], "cpu", 0);
+}
+
+/* Doubles in the cache: the longest prefix, a whole page and a part of the next. */
+static void test_prefixes_and_short_caches_of_the_oracle(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < SONDE_COUNT(families); f++)
+        check_alike(families[f], "oracle", SONDE_COUNT(prefixes) - 1);
+}
+
+static void test_written_points_and_short_caches(void **state)
+{
+    int n = 0, meant = 0;
+    (void)state;
+    for (size_t f = 0; f < SONDE_COUNT(families); f++)
+        for (int64_t prefix = 0; prefix <= 68; prefix += 68) {
+            captured want;
+            sonde_error err = {0};
+            sonde_model *model = case_model(families[f], "cpu", NULL, 0);
+            run_case how = plainest, untouched = {.name = "not written, which must differ",
+                                                  .prefix = prefix};
+            how.writes = true;
+            how.prefix = prefix;
+            if (captured_run(model, &how, &want, &err) != SONDE_OK) fail_msg("%s", err.message);
+            for (size_t i = 0; i < SONDE_COUNT(written); i++) {
+                how = written[i];
+                how.writes = true;
+                how.prefix = prefix;
+                how.no_labels = prefix > 0;
+                n += compare(model, &want, &how);
+            }
+            meant += compare(model, &want, &untouched) > 0;
+            captured_reset(&want);
+            sonde_model_close(&model);
+        }
     assert_int_equal(n, 0);
+    assert_int_equal(meant, 2 * SONDE_COUNT(families));
 }
 
 /* Another instruction set against the scalar level, which is the definition. */
@@ -288,6 +338,8 @@ int main(void)
         cmocka_unit_test(test_nothing_is_missing),
         cmocka_unit_test(test_batches_chunks_threads_workers_and_switches),
         cmocka_unit_test(test_prefixes_and_short_caches),
+        cmocka_unit_test(test_prefixes_and_short_caches_of_the_oracle),
+        cmocka_unit_test(test_written_points_and_short_caches),
         cmocka_unit_test(test_the_oracle_keeps_its_bits),
         cmocka_unit_test(test_avx2_is_scalar),
         cmocka_unit_test(test_avx512_is_scalar),
