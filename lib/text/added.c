@@ -9,16 +9,19 @@ static sonde_status matched_text(const sonde_tokenizer *t, const sonde_added *to
 {
     sonde_string_append(out, token->text, token->length);
     if (!token->normalized || t->n_normalizers == 0) return SONDE_OK;
-    sonde_chars chars = {0};
+    sonde_chars given = {0}, chars = {0};
     sonde_regex_work work = {.budget = 1u << 24};
-    sonde_status status = sonde_chars_append(&chars, token->text, 0, token->length)
-                              ? sonde_normalize(t, &work, &chars, err)
+    sonde_status status = sonde_chars_append(&given, token->text, 0, token->length)
+                              ? SONDE_OK
                               : sonde_no_memory(err, "added tokens", token->length);
+    if (status == SONDE_OK && given.count > 0)
+        status = sonde_normalize(t, &work, given.data, given.count, &chars, err);
     out->length = 0;
     for (size_t i = 0; i < chars.count && status == SONDE_OK; i++) {
         char utf8[4];
         sonde_string_append(out, utf8, sonde_utf8_put(chars.data[i].code_point, utf8));
     }
+    sonde_free(given.data);
     sonde_free(chars.data);
     sonde_free(work.stack);
     return status;

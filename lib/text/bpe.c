@@ -33,14 +33,16 @@ typedef struct kept_piece {
 } kept_piece;
 
 struct sonde_bpe_scratch {
-    kept_piece *kept; /* [n_kept] by hash, or NULL for a short text */
-    size_t n_kept;    /* a power of two */
+    kept_piece *kept;    /* [MOST_KEPT] by hash; NULL until enough text came */
+    uint64_t text_bytes; /* that came so far */
     symbol *symbols;
     size_t n_symbols, symbol_capacity;
     pair *heap;
     size_t n_heap, heap_capacity;
+    const char *piece; /* n_bytes of it, in the text or in `bytes` */
+    size_t n_bytes;
     char *bytes;
-    size_t n_bytes, byte_capacity;
+    size_t byte_capacity;
 };
 
 static _Thread_local uint64_t merge_steps;
@@ -50,27 +52,56 @@ uint64_t sonde_tokenizer_merge_steps(void)
     return merge_steps;
 }
 
-#define SHORT_TEXT 4096 /* bytes of a text that keeping pieces would cost more than it saves */
+#define SHORT_TEXT 4096 /* bytes of text that keeping pieces would cost more than it saves */
+#define MOST_IDLE_BYTES ((size_t)1 << 20) /* of a scratch beside its pieces */
 
-sonde_bpe_scratch *sonde_bpe_scratch_create(size_t text_bytes)
+static void destroy(sonde_bpe_scratch *s)
 {
-    sonde_bpe_scratch *s = sonde_alloc(1, sizeof *s);
-    if (!s || text_bytes <= SHORT_TEXT) return s;
-    for (s->n_kept = 1; s->n_kept < MOST_KEPT && s->n_kept < text_bytes / 8;) s->n_kept *= 2;
-    s->kept = sonde_alloc(s->n_kept, sizeof *s->kept);
-    if (!s->kept) sonde_bpe_scratch_destroy(&s);
-    return s;
+    if (!s) return;
+    sonde_free(s->kept);
+    sonde_free(s->symbols);
+    sonde_free(s->heap);
+    sonde_free(s->bytes);
+    sonde_free(s);
 }
 
-void sonde_bpe_scratch_destroy(sonde_bpe_scratch **scratch)
+sonde_bpe_scratch *sonde_bpe_scratch_take(const sonde_tokenizer *t, size_t text_bytes)
 {
-    if (!*scratch) return;
-    sonde_free((*scratch)->kept);
-    sonde_free((*scratch)->symbols);
-    sonde_free((*scratch)->heap);
-    sonde_free((*scratch)->bytes);
-    sonde_free(*scratch);
+    sonde_bpe_scratch *s = NULL;
+    for (size_t i = 0; i < SONDE_BPE_MOST_IDLE && !s; i++)
+        s = atomic_exchange_explicit(&t->model.idle->scratches[i], NULL, memory_order_acquire);
+    if (!s) s = sonde_alloc(1, sizeof *s);
+    if (!s) return NULL;
+    s->text_bytes += text_bytes;
+    if (!s->kept && s->text_bytes > SHORT_TEXT) s->kept = sonde_alloc(MOST_KEPT, sizeof *s->kept);
+    if (s->kept || s->text_bytes <= SHORT_TEXT) return s;
+    destroy(s);
+    return NULL;
+}
+
+void sonde_bpe_scratch_give(const sonde_tokenizer *t, sonde_bpe_scratch **scratch)
+{
+    sonde_bpe_scratch *s = *scratch;
     *scratch = NULL;
+    if (!s) return;
+    bool small = s->symbol_capacity * sizeof *s->symbols + s->heap_capacity * sizeof *s->heap +
+                     s->byte_capacity <=
+                 MOST_IDLE_BYTES;
+    for (size_t i = 0; i < SONDE_BPE_MOST_IDLE && small; i++) {
+        sonde_bpe_scratch *none = NULL;
+        if (atomic_compare_exchange_strong_explicit(&t->model.idle->scratches[i], &none, s,
+                                                    memory_order_release, memory_order_relaxed))
+            return;
+    }
+    destroy(s);
+}
+
+void sonde_bpe_idle_reset(sonde_tokenizer *t)
+{
+    for (size_t i = 0; t->model.idle && i < SONDE_BPE_MOST_IDLE; i++)
+        destroy(atomic_load(&t->model.idle->scratches[i]));
+    sonde_free(t->model.idle);
+    t->model.idle = NULL;
 }
 
 /* ---- the heap -------------------------------------------------------------------------------- */
@@ -275,14 +306,20 @@ static bool set_symbols(const sonde_tokenizer *t, const sonde_char *chars, size_
 
 /* ---- pieces ---------------------------------------------------------------------------------- */
 
-/* The piece's bytes into the scratch; false when it is longer than any piece of the vocabulary, or
- * there is no memory for a look-up. */
+/* The piece's bytes; false when it is longer than any piece of the vocabulary, or there is no
+ * memory for a look-up. */
 static bool set_bytes(const sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     sonde_bpe_scratch *s = e->bpe;
     s->n_bytes = 0;
     if (n > SONDE_MAX(e->t->model.by_text.longest, KEPT_BYTES)) return false;
+    if (e->as_given) {
+        s->piece = e->text + chars[0].start;
+        s->n_bytes = chars[n - 1].end - chars[0].start;
+        return true;
+    }
     if (!sonde_grow(&s->bytes, &s->byte_capacity, 4 * n, 1)) return false;
+    s->piece = s->bytes;
     for (size_t i = 0; i < n; i++) {
         if (chars[i].code_point < 0x80) s->bytes[s->n_bytes++] = (char)chars[i].code_point;
         else s->n_bytes += put_char(&e->t->model, chars[i].code_point, s->bytes + s->n_bytes);
@@ -293,19 +330,46 @@ static bool set_bytes(const sonde_encoder *e, const sonde_char *chars, size_t n)
 /* A token over n characters; normalising may have put them out of the order of their bytes. */
 static sonde_status push_id(sonde_encoder *e, uint32_t id, const sonde_char *chars, size_t n)
 {
-    uint32_t start = chars[0].start, end = chars[0].end;
-    for (size_t i = 1; i < n; i++) {
+    uint32_t start = chars[0].start, end = chars[e->as_given ? n - 1 : 0].end;
+    for (size_t i = 1; i < n && !e->as_given; i++) {
         start = SONDE_MIN(start, chars[i].start);
         end = SONDE_MAX(end, chars[i].end);
     }
     return sonde_tokens_push(e->out, id, start, end, e->err);
 }
 
-/* The place of the scratch's bytes among the kept pieces, or NULL. */
+static uint64_t load_bytes(const char *bytes, size_t n)
+{
+    uint64_t value = 0;
+    memcpy(&value, bytes, n);
+    return value;
+}
+
+/* A hash of 1 to KEPT_BYTES bytes. */
+static size_t hash_piece(const char *bytes, size_t n)
+{
+    uint64_t a, b = 0, c = 0;
+    if (n >= 8) {
+        a = load_bytes(bytes, 8);
+        b = load_bytes(bytes + n - 8, 8);
+        if (n > 16) c = load_bytes(bytes + n / 2 - 4, 8);
+    } else if (n >= 4) {
+        a = load_bytes(bytes, 4) | load_bytes(bytes + n - 4, 4) << 32;
+    } else {
+        a = (uint64_t)(uint8_t)bytes[0] | (uint64_t)(uint8_t)bytes[n / 2] << 8 |
+            (uint64_t)(uint8_t)bytes[n - 1] << 16;
+    }
+    a = (a ^ n) * 0x9E3779B97F4A7C15u;
+    b = (b ^ c * 0xD6E8FEB86659FD93u) * 0xC2B2AE3D27D4EB4Fu;
+    a ^= b ^ a >> 29;
+    return (size_t)(a * 0x165667B19E3779F9u >> 40);
+}
+
+/* The place of the piece in hand among the kept pieces, or NULL. */
 static kept_piece *kept_at(const sonde_bpe_scratch *s)
 {
     if (!s->kept || s->n_bytes == 0 || s->n_bytes > KEPT_BYTES) return NULL;
-    return &s->kept[sonde_hash64(s->bytes, s->n_bytes) & (s->n_kept - 1)];
+    return &s->kept[hash_piece(s->piece, s->n_bytes) & (MOST_KEPT - 1)];
 }
 
 static void keep(const sonde_bpe_scratch *s, kept_piece *kept)
@@ -320,7 +384,7 @@ static void keep(const sonde_bpe_scratch *s, kept_piece *kept)
     }
     kept->n_ids = (uint8_t)n;
     kept->n_bytes = (uint8_t)s->n_bytes;
-    memcpy(kept->bytes, s->bytes, s->n_bytes);
+    memcpy(kept->bytes, s->piece, s->n_bytes);
 }
 
 enum { WHOLE_UNTRIED, WHOLE_YES, WHOLE_NO };
@@ -331,7 +395,7 @@ static bool merge_word(sonde_encoder *e, const sonde_char *chars, size_t n, bool
 {
     const sonde_model *m = &e->t->model;
     sonde_bpe_scratch *s = e->bpe;
-    int64_t whole = has_bytes ? sonde_vocabulary_find(e->t, s->bytes, s->n_bytes) : -1;
+    int64_t whole = has_bytes ? sonde_vocabulary_find(e->t, s->piece, s->n_bytes) : -1;
     unsigned char known =
         whole < 0 ? WHOLE_NO : atomic_load_explicit(&m->whole[whole], memory_order_relaxed);
     if (whole >= 0 && (m->ignore_merges || known == WHOLE_YES)) {
@@ -354,7 +418,7 @@ static sonde_status encode_word(sonde_encoder *e, const sonde_char *chars, size_
     sonde_bpe_scratch *s = e->bpe;
     bool has_bytes = set_bytes(e, chars, n);
     kept_piece *kept = has_bytes ? kept_at(s) : NULL;
-    if (kept && kept->n_bytes == s->n_bytes && memcmp(kept->bytes, s->bytes, s->n_bytes) == 0) {
+    if (kept && kept->n_bytes == s->n_bytes && memcmp(kept->bytes, s->piece, s->n_bytes) == 0) {
         for (size_t i = 0; i < kept->n_ids; i++)
             SONDE_TRY(push_id(e, kept->ids[i], chars + kept->first[i],
                               (size_t)(kept->last[i] - kept->first[i]) + 1));

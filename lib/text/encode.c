@@ -127,18 +127,23 @@ static sonde_status encode_chars(sonde_encoder *e, const sonde_char *chars, size
     return sonde_pretokenize(e, chars, n, 0);
 }
 
+/* No pre-tokenizer writes anything into the text. */
+static bool only_splits(const sonde_tokenizer *t)
+{
+    for (size_t i = 0; i < t->n_pretokenizers; i++)
+        if (!t->pretokenizers[i].regex) return false;
+    return true;
+}
+
 /* A stretch of the text as given: normalise it, then cut at normalised tokens. */
 static sonde_status encode_gap(sonde_encoder *e, const sonde_char *chars, size_t n)
 {
     if (n == 0) return SONDE_OK;
-    if (e->t->n_normalizers == 0)
-        return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
+    bool same = sonde_is_normalized(e->t, chars, n);
+    e->as_given = same && only_splits(e->t);
+    if (same) return cut_at_tokens(e, &e->t->normalized, chars, n, encode_chars);
     sonde_chars copy = {0};
-    if (!sonde_chars_room(&copy, n))
-        return sonde_no_memory(e->err, "normalising text", n * sizeof *chars);
-    memcpy(copy.data, chars, n * sizeof *chars);
-    copy.count = n;
-    sonde_status status = sonde_normalize(e->t, &e->regex, &copy, e->err);
+    sonde_status status = sonde_normalize(e->t, &e->regex, chars, n, &copy, e->err);
     if (status == SONDE_OK)
         status = cut_at_tokens(e, &e->t->normalized, copy.data, copy.count, encode_chars);
     sonde_free(copy.data);
@@ -186,7 +191,7 @@ static sonde_status encode_all(sonde_encoder *e, sonde_bos_mode bos)
     if (!sonde_chars_append(&e->chars, e->text, 0, e->bytes))
         return sonde_no_memory(e->err, "tokenizing", e->bytes * sizeof *e->chars.data);
     if (unigram) e->unigram = sonde_unigram_scratch_create();
-    else e->bpe = sonde_bpe_scratch_create(e->bytes);
+    else e->bpe = sonde_bpe_scratch_take(e->t, e->bytes);
     if (!e->unigram && !e->bpe) return sonde_no_memory(e->err, "tokenizing", 64);
     uint32_t forced = (uint32_t)e->t->bos;
     if (bos == SONDE_BOS_AUTO) SONDE_TRY(add_template(e, e->t->prefix, e->t->n_prefix, 0));
@@ -204,7 +209,7 @@ static sonde_status encode_all(sonde_encoder *e, sonde_bos_mode bos)
 
 static void encoder_reset(sonde_encoder *e)
 {
-    sonde_bpe_scratch_destroy(&e->bpe);
+    sonde_bpe_scratch_give(e->t, &e->bpe);
     sonde_unigram_scratch_destroy(&e->unigram);
     sonde_free(e->regex.stack);
     sonde_free(e->chars.data);

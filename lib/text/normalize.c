@@ -97,24 +97,42 @@ static void strip(const sonde_normalizer *stage, sonde_chars *chars)
     chars->count = end - begin;
 }
 
-sonde_status sonde_normalize(const sonde_tokenizer *t, sonde_regex_work *work, sonde_chars *chars,
-                             sonde_error *err)
+bool sonde_is_normalized(const sonde_tokenizer *t, const sonde_char *chars, size_t n)
 {
-    for (size_t i = 0; i < t->n_normalizers && chars->count > 0; i++) {
-        const sonde_normalizer *stage = &t->normalizers[i];
-        bool good = true;
-        sonde_regex_result result = SONDE_REGEX_NONE;
-        switch (stage->kind) {
-        case SONDE_NORMALIZE_FORM: good = sonde_chars_normalize(chars, stage->form); break;
-        case SONDE_NORMALIZE_LOWER: good = sonde_chars_lower(chars); break;
-        case SONDE_NORMALIZE_PREPEND: good = prepend(stage, chars); break;
-        case SONDE_NORMALIZE_REPLACE: result = replace(stage, work, chars); break;
-        case SONDE_NORMALIZE_MAP: map_char(stage, chars); break;
-        case SONDE_NORMALIZE_STRIP: strip(stage, chars); break;
-        }
-        if (!good)
-            return sonde_no_memory(err, "normalising text", chars->count * sizeof *chars->data);
-        if (result != SONDE_REGEX_NONE) return sonde_regex_failed(result, err);
+    for (size_t i = 0; i < t->n_normalizers; i++)
+        if (t->normalizers[i].kind != SONDE_NORMALIZE_FORM ||
+            !sonde_chars_are_normal(chars, n, t->normalizers[i].form))
+            return false;
+    return true;
+}
+
+/* One stage of the normalisers on what is there. */
+static sonde_regex_result run_stage(const sonde_normalizer *stage, sonde_regex_work *work,
+                                    sonde_chars *chars)
+{
+    bool good = true;
+    switch (stage->kind) {
+    case SONDE_NORMALIZE_FORM: good = sonde_chars_normalize(chars, stage->form); break;
+    case SONDE_NORMALIZE_LOWER: good = sonde_chars_lower(chars); break;
+    case SONDE_NORMALIZE_PREPEND: good = prepend(stage, chars); break;
+    case SONDE_NORMALIZE_REPLACE: return replace(stage, work, chars);
+    case SONDE_NORMALIZE_MAP: map_char(stage, chars); break;
+    case SONDE_NORMALIZE_STRIP: strip(stage, chars); break;
     }
-    return SONDE_OK;
+    return good ? SONDE_REGEX_NONE : SONDE_REGEX_NO_MEMORY;
+}
+
+sonde_status sonde_normalize(const sonde_tokenizer *t, sonde_regex_work *work,
+                             const sonde_char *chars, size_t n, sonde_chars *out, sonde_error *err)
+{
+    const sonde_normalizer *first = t->normalizers;
+    bool form = t->n_normalizers > 0 && first->kind == SONDE_NORMALIZE_FORM;
+    bool good = form ? sonde_chars_normalized(chars, n, first->form, out)
+                     : sonde_chars_room(out, n) && append(out, chars, n);
+    sonde_regex_result result = good ? SONDE_REGEX_NONE : SONDE_REGEX_NO_MEMORY;
+    for (size_t i = form ? 1 : 0; i < t->n_normalizers && result == SONDE_REGEX_NONE; i++)
+        if (out->count > 0) result = run_stage(&t->normalizers[i], work, out);
+    if (result == SONDE_REGEX_NO_MEMORY)
+        return sonde_no_memory(err, "normalising text", n * sizeof *chars);
+    return result == SONDE_REGEX_NONE ? SONDE_OK : sonde_regex_failed(result, err);
 }

@@ -60,6 +60,12 @@ typedef struct sonde_piece_table {
 
 typedef enum sonde_model_kind { SONDE_MODEL_BPE, SONDE_MODEL_UNIGRAM } sonde_model_kind;
 
+/* Scratches of BPE that no encode uses (bpe.c). */
+#define SONDE_BPE_MOST_IDLE 4
+typedef struct sonde_bpe_idle {
+    _Atomic(struct sonde_bpe_scratch *) scratches[SONDE_BPE_MOST_IDLE];
+} sonde_bpe_idle;
+
 typedef struct sonde_model {
     sonde_model_kind kind;
     bool byte_level; /* BPE over bytes, whose pieces are written in the byte-level alphabet */
@@ -74,6 +80,7 @@ typedef struct sonde_model {
     size_t char_mask;
     /* What is known of a piece's own text: 0 nothing, 1 it becomes this one id, 2 it does not. */
     atomic_uchar *whole;
+    sonde_bpe_idle *idle;
     bool breaks; /* no merge joins x with the underline behind it, unless x is one of these */
     sonde_chars joined;
     sonde_trie trie; /* unigram: pieces by text, value id + 1 */
@@ -261,9 +268,12 @@ sonde_status sonde_named_rule_apply(sonde_tokenizer *t, const char *name, bool *
                                     sonde_error *err);
 void sonde_stages_reset(sonde_tokenizer *t);
 
-/* normalize.c: brings chars through all normalisers. */
-sonde_status sonde_normalize(const sonde_tokenizer *t, sonde_regex_work *work, sonde_chars *chars,
-                             sonde_error *err);
+/* normalize.c: is it plain to see that no normaliser changes these characters? */
+bool sonde_is_normalized(const sonde_tokenizer *t, const sonde_char *chars, size_t n);
+/* n > 0 characters through all normalisers into `out`, which is empty; its data are the caller's,
+ * also on failure. */
+sonde_status sonde_normalize(const sonde_tokenizer *t, sonde_regex_work *work,
+                             const sonde_char *chars, size_t n, sonde_chars *out, sonde_error *err);
 
 /* What one encode call works with. */
 typedef struct sonde_encoder {
@@ -271,6 +281,7 @@ typedef struct sonde_encoder {
     const char *text;
     size_t bytes;
     bool literal;
+    bool as_given;        /* characters that the model gets are those of the text, in order */
     const uint8_t *plain; /* [bytes] or NULL, as in sonde_encode_options */
     sonde_tokens *out;
     struct sonde_bpe_scratch *bpe;
@@ -291,8 +302,11 @@ sonde_status sonde_pretokenize(sonde_encoder *e, const sonde_char *chars, size_t
 /* bpe.c, unigram.c: append the ids of one piece. */
 typedef struct sonde_bpe_scratch sonde_bpe_scratch;
 sonde_status sonde_bpe_encode(sonde_encoder *e, const sonde_char *chars, size_t n);
-sonde_bpe_scratch *sonde_bpe_scratch_create(size_t text_bytes);
-void sonde_bpe_scratch_destroy(sonde_bpe_scratch **scratch);
+/* A scratch for a text, of an earlier encode where one is idle: its pieces are still known. NULL:
+ * no memory. Give it back; what idles goes with the tokenizer. [any thread] */
+sonde_bpe_scratch *sonde_bpe_scratch_take(const sonde_tokenizer *t, size_t text_bytes);
+void sonde_bpe_scratch_give(const sonde_tokenizer *t, sonde_bpe_scratch **scratch);
+void sonde_bpe_idle_reset(sonde_tokenizer *t);
 typedef struct sonde_unigram_scratch sonde_unigram_scratch;
 sonde_status sonde_unigram_encode(sonde_encoder *e, const sonde_char *chars, size_t n);
 sonde_unigram_scratch *sonde_unigram_scratch_create(void);

@@ -8,6 +8,11 @@ sonde_status sonde_tokenizer_new(sonde_tokenizer **tokenizer, sonde_error *err)
     sonde_tokenizer *t = sonde_alloc(1, sizeof *t);
     *tokenizer = t;
     if (!t) return sonde_no_memory(err, "a tokenizer", sizeof *t);
+    t->model.idle = sonde_alloc(1, sizeof *t->model.idle);
+    if (!t->model.idle) {
+        sonde_tokenizer_destroy(tokenizer);
+        return sonde_no_memory(err, "a tokenizer", sizeof *t->model.idle);
+    }
     t->bos = t->eos = t->model.unknown = -1;
     return SONDE_OK;
 }
@@ -32,6 +37,7 @@ void sonde_tokenizer_destroy(sonde_tokenizer **tokenizer)
     sonde_free(t->pieces);
     sonde_matcher_reset(&t->raw);
     sonde_matcher_reset(&t->normalized);
+    sonde_bpe_idle_reset(t);
     model_reset(&t->model);
     sonde_stages_reset(t);
     sonde_free(t);

@@ -231,13 +231,27 @@ static void compose(sonde_chars *chars)
     chars->count = kept;
 }
 
-/* No form changes a character below U+00A0 (compatibility) or U+00C0 (canonical), and none of these
- * joins one before it. */
-static size_t plain_run(const sonde_chars *chars, size_t from, uint32_t limit)
+/* Characters that a form leaves alone, that begin what a mark may join, and that join none before
+ * them. Below U+00A0 (compatibility) or U+00C0 (canonical) all are; composing also leaves Latin
+ * letters up to the marks, the general punctuation but its two quads, currencies, and Han. */
+static bool is_stable(uint32_t c, sonde_normal_form form)
 {
-    size_t end = from;
-    while (end < chars->count && chars->data[end].code_point < limit) end++;
-    return end - from;
+    if (c < 0xA0) return true;
+    if (form == SONDE_FORM_D) return c < 0xC0;
+    if (form != SONDE_FORM_C) return false;
+    return c < 0x300 || (c >= 0x2002 && c < 0x20D0) || (c >= 0x3400 && c < 0xA000);
+}
+
+static size_t stable_run(const sonde_char *chars, size_t n, sonde_normal_form form)
+{
+    size_t end = 0;
+    while (end < n && is_stable(chars[end].code_point, form)) end++;
+    return end;
+}
+
+bool sonde_chars_are_normal(const sonde_char *chars, size_t n, sonde_normal_form form)
+{
+    return stable_run(chars, n, form) == n;
 }
 
 static bool copy_run(sonde_chars *out, const sonde_char *run, size_t n)
@@ -265,23 +279,29 @@ static bool normalize_part(sonde_chars *out, const sonde_char *run, size_t n,
     return true;
 }
 
+bool sonde_chars_normalized(const sonde_char *chars, size_t n, sonde_normal_form form,
+                            sonde_chars *out)
+{
+    size_t plain = stable_run(chars, n, form), at = 0;
+    if (n == 0) return true;
+    bool good = sonde_chars_room(out, n);
+    while (at < n && good) {
+        /* the last stable character may be joined by what follows */
+        size_t alone = at + plain < n ? plain - (plain > 0) : plain, end = at + plain;
+        while (end < n && !is_stable(chars[end].code_point, form)) end++;
+        good = copy_run(out, chars + at, alone) &&
+               normalize_part(out, chars + at + alone, end - at - alone, form);
+        at = end;
+        plain = stable_run(chars + at, n - at, form);
+    }
+    return good;
+}
+
 bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form)
 {
-    uint32_t limit = form == SONDE_FORM_KD || form == SONDE_FORM_KC ? 0xA0 : 0xC0;
-    size_t plain = plain_run(chars, 0, limit), at = 0;
-    if (plain == chars->count) return true;
     sonde_chars out = {0};
-    bool good = sonde_chars_room(&out, chars->count);
-    while (at < chars->count && good) {
-        /* the last plain character may be joined by what follows */
-        size_t alone = at + plain < chars->count ? plain - (plain > 0) : plain, end = at + plain;
-        while (end < chars->count && chars->data[end].code_point >= limit) end++;
-        good = copy_run(&out, chars->data + at, alone) &&
-               normalize_part(&out, chars->data + at + alone, end - at - alone, form);
-        at = end;
-        plain = plain_run(chars, at, limit);
-    }
-    if (!good) {
+    if (sonde_chars_are_normal(chars->data, chars->count, form)) return true;
+    if (!sonde_chars_normalized(chars->data, chars->count, form, &out)) {
         sonde_free(out.data);
         return false;
     }

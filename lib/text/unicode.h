@@ -62,6 +62,11 @@ typedef enum sonde_normal_form {
     SONDE_FORM_KC,
 } sonde_normal_form;
 
+/* Is it plain to see that a normal form leaves these characters alone? false: perhaps not. */
+bool sonde_chars_are_normal(const sonde_char *chars, size_t n, sonde_normal_form form);
+/* Their normal form into `out`, which is empty; its data are the caller's, also on failure. */
+bool sonde_chars_normalized(const sonde_char *chars, size_t n, sonde_normal_form form,
+                            sonde_chars *out);
 /* Brings the characters into a normal form in place (the run may shrink or grow). */
 bool sonde_chars_normalize(sonde_chars *chars, sonde_normal_form form);
 /* Lower case, character by character, as Rust's char::to_lowercase. */

@@ -7,6 +7,7 @@
 #include "support/golden.h"
 #include "support/text_case.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -150,6 +151,59 @@ static void test_failed_allocations_are_reported(void **state)
     fail_msg("the tokenizer never opened");
 }
 
+/* What one thread encodes, again and again: short and long texts in turn. */
+typedef struct encoding_thread {
+    pthread_t thread;
+    const sonde_tokenizer *tokenizer;
+    const char *text;
+    size_t bytes;
+    const sonde_tokens *expected;
+    bool good;
+} encoding_thread;
+
+static void *encode_again(void *context)
+{
+    encoding_thread *e = context;
+    sonde_tokens tokens = {0};
+    e->good = true;
+    for (int i = 0; i < 20 && e->good; i++) {
+        size_t bytes = i % 3 == 0 ? e->bytes : 40;
+        e->good =
+            sonde_tokenizer_encode(e->tokenizer, e->text, bytes, NULL, &tokens, NULL) == SONDE_OK;
+        if (e->good && bytes == e->bytes)
+            e->good = tokens.count == e->expected->count &&
+                      memcmp(tokens.ids, e->expected->ids, 4 * tokens.count) == 0;
+    }
+    sonde_tokens_reset(&tokens);
+    return NULL;
+}
+
+static void test_threads_share_a_tokenizer(void **state)
+{
+    (void)state;
+    encoding_thread threads[6];
+    sonde_tokens expected = {0};
+    char *text;
+    size_t bytes;
+    assert_int_equal(sonde_read_file("data/prompts.txt", 1 << 24, &text, &bytes, NULL), SONDE_OK);
+    sonde_tokenizer *t = text_case_open("tests/goldens/text/bytes-plain");
+    sonde_tokenizer *alone = text_case_open("tests/goldens/text/bytes-plain");
+    assert_int_equal(sonde_tokenizer_encode(alone, text, bytes, NULL, &expected, NULL), SONDE_OK);
+    for (size_t i = 0; i < SONDE_COUNT(threads); i++) {
+        threads[i] = (encoding_thread){
+            .tokenizer = t, .text = text, .bytes = bytes, .expected = &expected};
+        assert_int_equal(pthread_create(&threads[i].thread, NULL, encode_again, &threads[i]), 0);
+    }
+    for (size_t i = 0; i < SONDE_COUNT(threads); i++) {
+        pthread_join(threads[i].thread, NULL);
+        assert_true(threads[i].good);
+    }
+    sonde_tokens_reset(&expected);
+    sonde_tokenizer_destroy(&alone);
+    sonde_tokenizer_destroy(&t);
+    sonde_free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_merge_steps_of_long_runs),
         cmocka_unit_test(test_bad_utf8_is_refused_with_its_byte),
         cmocka_unit_test(test_failed_allocations_are_reported),
+        cmocka_unit_test(test_threads_share_a_tokenizer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,28 @@ static void test_marks_between_plain_writing_join_one_letter(void **state)
                (uint32_t[]){'a', 'e', 0x0301, 'b'});
 }
 
+/* Of characters before and behind a mark: composing what is there gives what composing its parts
+ * gives, and what is called normal is. */
+static void test_what_is_composed_stays(void **state)
+{
+    (void)state;
+    static const uint32_t marks[] = {'x', 0x300, 0x301, 0x30C, 0x323, 0x327, 0x338, 0x3099, 0x1161};
+    for (uint32_t c = 0x80; c < 0xD800; c += c < 0x3400 ? 1 : 7)
+        for (size_t i = 0; i < SONDE_COUNT(marks); i++) {
+            const sonde_char text[] = {{'a', 0, 1}, {c, 1, 2}, {marks[i], 2, 3}, {c, 3, 4}};
+            sonde_chars whole = {0}, parts = {0};
+            assert_true(sonde_chars_normalized(text, 4, SONDE_FORM_C, &whole));
+            assert_true(sonde_chars_normalized(text, 4, SONDE_FORM_D, &parts));
+            assert_true(sonde_chars_normalize(&parts, SONDE_FORM_C));
+            assert_int_equal(whole.count, parts.count);
+            for (size_t k = 0; k < whole.count; k++)
+                assert_int_equal(whole.data[k].code_point, parts.data[k].code_point);
+            if (sonde_chars_are_normal(text, 4, SONDE_FORM_C)) assert_int_equal(whole.count, 4);
+            sonde_free(whole.data);
+            sonde_free(parts.data);
+        }
+}
+
 /* A hundred thousand marks in the wrong order: not the square of that in steps. */
 static void test_long_runs_of_marks_are_ordered(void **state)
 {
@@ -399,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_splits_and_digits_have_different_unicodes),
         cmocka_unit_test(test_nfc_knows_only_old_marks),
         cmocka_unit_test(test_marks_between_plain_writing_join_one_letter),
+        cmocka_unit_test(test_what_is_composed_stays),
         cmocka_unit_test(test_long_runs_of_marks_are_ordered),
         cmocka_unit_test(test_long_s_is_an_s_without_case),
         cmocka_unit_test(test_literal_mode_silences_special_tokens_only),
