@@ -57,7 +57,7 @@ static bool is_needed(const planner *p, int64_t index)
 {
     const sonde_step *s = &p->r->steps[index];
     if (s->kind == SONDE_STEP_HOOK) return want_of(p->plan, s) != 0;
-    if (!on(p->plan, SONDE_OFF_DROP)) return !s->logits || wants_logits(p->plan);
+    if (!on(p->plan, SONDE_OFF_DROP) && !s->logits) return true;
     if (s->kind == SONDE_STEP_CACHE) return feeds_needed_attention(p, index);
     for (int i = 0; i < 3; i++)
         if (s->out[i] != SONDE_NO_BUF && p->needed_buf[s->out[i]]) return true;

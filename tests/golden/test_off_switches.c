@@ -4,8 +4,8 @@
  *
  * A new line of SONDE_OFF_LIST is covered without a change here. Models: dense, experts, a sliding
  * window, latent attention, and blocks of 4 to 8 bits in a GGUF file. Prompts begin alike for more
- * than a page of the cache and go on with generated tokens; rows are wanted all, and so few that
- * most may be skipped.
+ * than a page of the cache and go on with generated tokens, or not, so that logits are made for
+ * their hook alone; rows are wanted all, and so few that most may be skipped.
  */
 #include "sonde/model.h"
 #include "support/checkpoint_file.h"
@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #define PROMPTS "build/off_switches.jsonl"
+#define STILL "build/off_switches_still.jsonl"
 #define BLOCKS "build/off_switches.gguf"
 enum { HIDDEN = 64, FFN = 96, HEAD = 16, VOCAB = 67, LAYERS = 2, COMMON = 66 };
 
@@ -124,7 +125,7 @@ static void add_tokens(sonde_string *text, uint32_t state, int n, const char *be
 
 /* Four that begin with COMMON tokens alike, one of nothing else, two of their own: at most 72
  * tokens, the context of the goldens. */
-static void write_prompts(void)
+static void write_prompts(const char *path, bool generate)
 {
     static const struct {
         int common, own, more;
@@ -135,20 +136,23 @@ static void write_prompts(void)
         sonde_string_text(&text, "{\"tokens\": [");
         add_tokens(&text, 7, prompts[i].common, "");
         add_tokens(&text, 100 + (uint32_t)i, prompts[i].own, prompts[i].common ? ", " : "");
-        sonde_string_format(&text, "], \"max_new_tokens\": %d}\n", prompts[i].more);
+        if (generate) sonde_string_format(&text, "], \"max_new_tokens\": %d}\n", prompts[i].more);
+        else sonde_string_text(&text, "]}\n");
     }
-    write_text_file(PROMPTS, text.data);
+    write_text_file(path, text.data);
     sonde_string_reset(&text);
 }
 
 /* What is wanted of a run. */
 typedef struct wish {
-    const char *points, *rows;
+    const char *points, *rows, *prompts;
 } wish;
-static const wish wishes[] = {{"*", "all"},
-                              {"blocks.*.resid_post", "last:2"},
-                              {"blocks.*.{attn.k,resid_post}", "first:1|last:1"},
-                              {"blocks.0.attn.z,blocks.-1.mlp.out", "generated"}};
+static const wish wishes[] = {{"*", "all", PROMPTS},
+                              {"blocks.*.resid_post", "last:2", PROMPTS},
+                              {"blocks.*.{attn.k,resid_post}", "first:1|last:1", PROMPTS},
+                              {"blocks.0.attn.z,blocks.-1.mlp.out", "generated", PROMPTS},
+                              {"logits", "last:2", STILL},
+                              {"blocks.0.attn.pattern,logits", "all", STILL}};
 
 static void capture(const char *model, const wish *w, const char *off, const char *workers,
                     char hex[33])
@@ -157,7 +161,7 @@ static void capture(const char *model, const wish *w, const char *off, const cha
                            "--workers", workers,   "--threads", "1",     "--off",         off};
     sonde_job_summary summary;
     sonde_error err = {0};
-    if (job_capture(model, PROMPTS, "build/off_switches.h5", words, SONDE_COUNT(words), &summary,
+    if (job_capture(model, w->prompts, "build/off_switches.h5", words, SONDE_COUNT(words), &summary,
                     &err) != SONDE_OK)
         fail_msg("%s --off %s: %s", model, off, err.message);
     capture_hash("build/off_switches.h5", hex);
@@ -195,7 +199,8 @@ static void test_no_switch_changes_a_byte(void **state)
 {
     int bad = 0;
     (void)state;
-    write_prompts();
+    write_prompts(PROMPTS, true);
+    write_prompts(STILL, false);
     write_blocks();
     for (size_t m = 0; m < SONDE_COUNT(models); m++)
         for (size_t w = 0; w < SONDE_COUNT(wishes); w++) bad += check_model(models[m], &wishes[w]);
