@@ -102,6 +102,11 @@ void sonde_pages_huge(void *data, size_t bytes);
 /* Reads a whole file of at most `max_bytes` into given memory (NUL added, not counted). */
 sonde_status sonde_read_file(const char *path, size_t max_bytes, char **data, size_t *bytes,
                              sonde_error *err);
+/* A file without a name in `folder`, which goes when it is closed; -1: errno says why. Writing and
+ * reading do all of it, or return false with errno (EFBIG: the process may not write so far). */
+int sonde_scratch_open(const char *folder);
+bool sonde_scratch_write(int fd, uint64_t at, const void *bytes, size_t n);
+bool sonde_scratch_read(int fd, uint64_t at, void *bytes, size_t n);
 bool sonde_path_exists(const char *path);
 bool sonde_path_is_dir(const char *path);
 /* "folder/name" in new memory (no doubled slash); NULL for no memory. */

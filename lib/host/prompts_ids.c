@@ -6,39 +6,6 @@
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-static size_t slot_of(const sonde_prompt_ids *ids, sonde_hash128_value hash)
-{
-    size_t slot = (size_t)hash.low & (ids->slots - 1);
-    while (ids->given[slot].low || ids->given[slot].high) {
-        if (ids->given[slot].low == hash.low && ids->given[slot].high == hash.high) break;
-        slot = (slot + 1) & (ids->slots - 1);
-    }
-    return slot;
-}
-
-static bool is_given(const sonde_prompt_ids *ids, sonde_hash128_value hash)
-{
-    if (ids->slots == 0) return false;
-    size_t slot = slot_of(ids, hash);
-    return ids->given[slot].low != 0 || ids->given[slot].high != 0;
-}
-
-/* Keeps the table at most half full. */
-static bool grow_table(sonde_prompt_ids *ids)
-{
-    if (2 * (ids->count + 1) <= ids->slots) return true;
-    sonde_prompt_ids bigger = *ids;
-    bigger.slots = ids->slots ? 2 * ids->slots : 64;
-    bigger.given = sonde_alloc(bigger.slots, sizeof *bigger.given);
-    if (!bigger.given) return false;
-    for (size_t i = 0; i < ids->slots; i++)
-        if (ids->given[i].low || ids->given[i].high)
-            bigger.given[slot_of(&bigger, ids->given[i])] = ids->given[i];
-    sonde_free(ids->given);
-    *ids = bigger;
-    return true;
-}
-
 /* Does an earlier prompt without an id of its own have this one? */
 static bool is_an_index(const sonde_prompt_ids *ids, const char *id)
 {
@@ -73,19 +40,20 @@ sonde_status sonde_prompt_ids_claim(sonde_prompt_ids *ids, const char *id, bool 
                                     uint64_t index, sonde_error *err)
 {
     sonde_hash128_value hash = sonde_hash128(id, strlen(id));
-    if (is_given(ids, hash) || (given && is_an_index(ids, id)))
+    bool taken = false;
+    if (!ids->given && !(ids->given = sonde_known_ids_create()))
+        return sonde_no_memory(err, "the ids of prompts", 64);
+    SONDE_TRY(sonde_known_ids_find(ids->given, hash, &taken, err));
+    if (taken || (given && is_an_index(ids, id)))
         return sonde_fail(err, SONDE_BAD_PROMPT, "id '%.80s' is the id of an earlier prompt", id);
-    bool good = given ? grow_table(ids) : add_index(ids, index);
-    if (!good) return sonde_no_memory(err, "the ids of prompts", 32 * ids->count);
-    if (!given) return SONDE_OK;
-    ids->given[slot_of(ids, hash)] = hash;
-    ids->count++;
-    return SONDE_OK;
+    if (given) return sonde_known_ids_add(ids->given, hash, err);
+    return add_index(ids, index) ? SONDE_OK
+                                 : sonde_no_memory(err, "the ids of prompts", 16 * ids->n_runs);
 }
 
 void sonde_prompt_ids_reset(sonde_prompt_ids *ids)
 {
-    sonde_free(ids->given);
+    sonde_known_ids_destroy(&ids->given);
     sonde_free(ids->runs);
     memset(ids, 0, sizeof *ids);
 }

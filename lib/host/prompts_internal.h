@@ -108,11 +108,21 @@ sonde_status sonde_prompt_piece(const sonde_prompt *whole, int64_t max_seq, int6
 /* Keeps index, line and id only. */
 void sonde_prompt_empty(sonde_prompt *prompt);
 
+/* ---- prompts_known.c: hashes of ids, in bounded memory ---------------------------------------- */
+
+typedef struct sonde_known_ids sonde_known_ids;
+sonde_known_ids *sonde_known_ids_create(void); /* NULL: no memory */
+void sonde_known_ids_destroy(sonde_known_ids **known);
+sonde_status sonde_known_ids_find(const sonde_known_ids *known, sonde_hash128_value hash,
+                                  bool *found, sonde_error *err);
+/* A hash that is not there yet. */
+sonde_status sonde_known_ids_add(sonde_known_ids *known, sonde_hash128_value hash,
+                                 sonde_error *err);
+
 /* ---- prompts_ids.c: ids that were used, and the hash of what was given ----------------------- */
 
 typedef struct sonde_prompt_ids {
-    sonde_hash128_value *given; /* open addressing; {0, 0}: free */
-    size_t slots, count;
+    sonde_known_ids *given;
     struct sonde_index_run {
         uint64_t begin, end;
     } * runs; /* indexes that stand for ids */
