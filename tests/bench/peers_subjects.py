@@ -1,5 +1,5 @@
-"""peers_subjects.py - what runs a row of peers.py: sonde, llama.cpp, the Python peers. Each run gives
-tokens a second."""
+"""peers_subjects.py - what runs a row of peers.py: sonde, llama.cpp, the Python peers. Each run
+gives tokens a second."""
 import json
 import os
 import re

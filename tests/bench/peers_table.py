@@ -3,7 +3,7 @@ import json
 import os
 import statistics
 
-from peers_work import PREFILL, ROWS, WORDS
+from peers_work import NEW_TOKENS, PREFILL, PROMPT, ROWS, TOGETHER_NEW, WORDS
 
 BUSY = 0.08  # of a core: more than this by others, and figures are not to be quoted
 
@@ -12,34 +12,69 @@ def state_path(a, row):
     return os.path.join(a.out, row.id + ".json")
 
 
-def per_token(a, row):
-    """FLOP of a token of the prefill and bytes of weights of a decoded one, of a llama-like
-    config.json: (None, None) without one."""
+class Shape:
+    """A llama-like config.json as counts of operations."""
+
+    def __init__(self, path):
+        with open(path) as file:
+            c = json.load(file)
+        self.layers, self.hidden = c["num_hidden_layers"], c["hidden_size"]
+        ffn = c["intermediate_size"]
+        heads = c["num_attention_heads"]
+        head = c.get("head_dim") or self.hidden // heads
+        kv = c.get("num_key_value_heads", heads)
+        self.block = self.hidden * head * (2 * heads + 2 * kv) + 3 * self.hidden * ffn
+        self.logits = self.hidden * c["vocab_size"]
+        self.per_key = 4 * heads * head  # of attention, a layer
+
+    def flops(self, first, n, layers=None):
+        """Of rows [first, first + n) of a sequence, without logits."""
+        keys = n * first + n * (n + 1) / 2
+        return (layers or self.layers) * (2 * self.block * n + self.per_key * keys)
+
+
+def flops_per_token(a, row, shape):
+    """Of what the row counts; None: it is not arithmetic that bounds it."""
+    if row.what == "prefill":
+        return shape.flops(0, PREFILL) / PREFILL
+    if row.what == "together":
+        return shape.flops(PROMPT, TOGETHER_NEW) / TOGETHER_NEW + 2 * shape.logits
+    path = os.path.join(a.out, "work.json")
+    if row.what not in ("dump", "one-layer", "generate") or not os.path.exists(path):
+        return None
+    with open(path) as file:
+        work = json.load(file)
+    if row.what == "generate":
+        rows = [len(ids) + NEW_TOKENS - 1 for ids in work["gen"]]
+        made = len(rows) * NEW_TOKENS
+        return (sum(shape.flops(0, n) for n in rows) + 2 * shape.logits * made) / made
+    layers = work["layer"] + 1 if row.what == "one-layer" else None
+    rows = [len(ids) for ids in work["dump"]]
+    return sum(shape.flops(0, n, layers) for n in rows) / sum(rows)
+
+
+def bytes_per_token(a, row, shape):
+    """Weights that a decoded token of one sequence reads; None: other rows."""
+    size = {"f32": 4, "bf16": 2}.get(row.model)
+    if row.what != "decode":
+        return None
+    if row.model == "q4" and os.path.exists(a.gguf["q4"]):
+        return os.path.getsize(a.gguf["q4"])
+    return size and size * (shape.layers * shape.block + shape.logits)
+
+
+def limit_of(a, row, rounds):
+    """What bounds the row, in tokens/s of each round, and its name; None without a config.json."""
     path = os.path.join(a.models["f32"], "config.json")
     if not os.path.exists(path):
-        return None, None
-    with open(path) as file:
-        c = json.load(file)
-    hidden, ffn, heads = c["hidden_size"], c["intermediate_size"], c["num_attention_heads"]
-    head = c.get("head_dim") or hidden // heads
-    kv = c.get("num_key_value_heads", heads)
-    block = hidden * head * (2 * heads + 2 * kv) + 3 * hidden * ffn
-    weights = c["num_hidden_layers"] * block
-    attention = c["num_hidden_layers"] * 4 * heads * head * (PREFILL + 1) / 2
-    size = {"f32": 4, "bf16": 2}.get(row.model)
-    if row.model == "q4" and os.path.exists(a.gguf["q4"]):
-        return 2 * weights + attention, os.path.getsize(a.gguf["q4"])
-    return 2 * weights + attention, size and size * (weights + hidden * c["vocab_size"])
-
-
-def share_of_limit(a, row, rounds):
-    """sonde's share of the arithmetic peak (prefill) or of the stream over the weights (decode)."""
-    flops, size = per_token(a, row)
-    if row.what == "prefill" and flops:
-        return [r["sonde"] * flops * 1e-9 / r["limit"]["gflops"] for r in rounds], "of peak"
-    if row.what == "decode" and size:
-        return [r["sonde"] * size * 1e-9 / r["limit"]["read_gbs"] for r in rounds], "of stream"
-    return [], ""
+        return None, ""
+    shape = Shape(path)
+    flops, size = flops_per_token(a, row, shape), bytes_per_token(a, row, shape)
+    if flops:
+        return [r["limit"]["gflops"] * 1e9 / flops for r in rounds], "of peak"
+    if size:
+        return [r["limit"]["read_gbs"] * 1e9 / size for r in rounds], "of stream"
+    return None, ""
 
 
 def summary(a, row):
@@ -56,9 +91,13 @@ def summary(a, row):
     result["ratios"] = {
         n: statistics.median(r[n] / r[peer] for r in rounds if n in r and peer in r)
         for n in names if n != peer and any(n in r and peer in r for r in rounds)}
-    shares, of = share_of_limit(a, row, rounds)
-    if shares:
-        result["share"], result["share_of"] = statistics.median(shares), of
+    limits, of = limit_of(a, row, rounds)
+    if limits and rounds:
+        result["share"] = statistics.median(r["sonde"] / m for r, m in zip(rounds, limits))
+        result["share_of"] = of
+        most = [m / r[peer] for r, m in zip(rounds, limits) if peer in r]
+        if most:
+            result["ratio_at_limit"] = statistics.median(most)
     if rounds:
         result["others"] = max(r["others"] for r in rounds)
         result["every"] = max(r["every"] for r in rounds)
@@ -66,7 +105,7 @@ def summary(a, row):
 
 
 def print_table(results):
-    head = ("row", "sonde", "peer", "ratio", "floor", "limit", "rounds", "others")
+    head = ("row", "sonde", "peer", "ratio", "floor", "limit", "at limit", "rounds", "others")
     lines = [head]
     for r in results:
         peer = r["tokens_per_second"].get(r["peer"])
@@ -78,7 +117,9 @@ def print_table(results):
             lines.append((r["id"] + name.removeprefix("sonde"), f"{rate:.1f}",
                           f"{peer:.1f}" if peer else "left out",
                           f"{ratio:.2f}" if ratio else "", str(r["target"] or ""),
-                          share if name == "sonde" else "", str(r["rounds"]),
+                          share if name == "sonde" else "",
+                          f"{r['ratio_at_limit']:.2f}" if "ratio_at_limit" in r else "",
+                          str(r["rounds"]),
                           f"{100 * r['others']:.0f} %"))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     for line in lines:
