@@ -32,8 +32,14 @@ static inline int64_t sonde_attend_row(int64_t n)
 {
     return (n + SONDE_PAGE_POSITIONS - 1) & ~(int64_t)(SONDE_PAGE_POSITIONS - 1);
 }
+/* Floats of the keys or values that a tile of queries keeps for the others: up to 32 a line. */
+static inline int64_t sonde_attend_kept(const sonde_attend_args *args)
+{
+    return 32 * SONDE_MAX(args->layout.head_dim, SONDE_PAGE_POSITIONS);
+}
 /* Unit -> span, first row within it, number of rows, and the heads: several rows with all heads of
- * a KV head's group, or one row with a part of a group too large for a unit. */
+ * a KV head's group, or one row with a part of a group too large for a unit. The units of a KV head
+ * follow each other, so that its keys and values are still near. */
 typedef struct sonde_attend_unit {
     const sonde_span *span;
     int64_t first, n_rows, kv_head, first_head, n_heads;

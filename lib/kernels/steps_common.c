@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Scores of a unit fill about half of a second cache, but are of at least so many queries. */
-#define ATTEND_SCORE_BYTES ((int64_t)224 << 10)
+/* Scores of a unit fill most of a second cache, but are of at least so many queries. */
+#define ATTEND_SCORE_BYTES ((int64_t)448 << 10)
 #define ATTEND_FEWEST 12
 
 int64_t sonde_cache_units(const sonde_cache_args *args)
@@ -56,19 +56,22 @@ sonde_attend_unit sonde_attend_unit_at(const sonde_attend_args *args, int64_t un
 {
     int64_t queries = queries_of_unit(args), rows = rows_of_unit(args, queries);
     int64_t kv_heads = args->layout.n_kv_heads, parts = parts_of_group(args, queries);
-    int64_t group = args->n_heads / kv_heads, part = unit % parts;
-    int64_t tile = unit / parts / kv_heads, at = 0;
+    int64_t group = args->n_heads / kv_heads, part, tiles;
     const sonde_span *span = args->spans;
     for (;; span++) {
-        int64_t tiles = (span->n_rows + rows - 1) / rows;
-        if (tile < at + tiles) break;
-        at += tiles;
+        tiles = (span->n_rows + rows - 1) / rows;
+        if (unit < tiles * kv_heads * parts) break;
+        unit -= tiles * kv_heads * parts;
     }
-    int64_t first = (tile - at) * rows, kv_head = unit / parts % kv_heads;
+    part = unit % parts;
+    int64_t first = unit / parts % tiles * rows, kv_head = unit / parts / tiles;
     int64_t head = group * part / parts, end = group * (part + 1) / parts;
-    return (sonde_attend_unit){.span = span, .first = first,
-                               .n_rows = SONDE_MIN(rows, span->n_rows - first), .kv_head = kv_head,
-                               .first_head = kv_head * group + head, .n_heads = end - head};
+    return (sonde_attend_unit){.span = span,
+                               .first = first,
+                               .n_rows = SONDE_MIN(rows, span->n_rows - first),
+                               .kv_head = kv_head,
+                               .first_head = kv_head * group + head,
+                               .n_heads = end - head};
 }
 
 void sonde_join_rows(const sonde_join_args *a, int64_t begin, int64_t end)
@@ -90,7 +93,7 @@ size_t sonde_attend_scratch(const sonde_attend_args *args)
 {
     int64_t dims = args->layout.value_dim + args->layout.head_dim;
     int64_t elements = sonde_attend_row(most_keys(args)) + 16 + dims;
-    return (size_t)(queries_of_unit(args) * elements) * sizeof(float);
+    return (size_t)(sonde_attend_kept(args) + queries_of_unit(args) * elements) * sizeof(float);
 }
 
 void sonde_rope_entry(const float *inv_freq, int64_t rotary_dims, int64_t position,

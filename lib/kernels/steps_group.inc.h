@@ -2,8 +2,8 @@
  * steps_group.inc.h - the queries that attention works on together: which keys they see, where their
  * scores lie. Included by steps_attend.inc.h.
  *
- * Scratch: scores [pages][queries][64], lanes [queries][16], block sums [queries][value_dim], the
- * queries [queries][head_dim].
+ * Scratch: what a tile keeps for the others (sonde_attend_kept), scores [pages][queries][64], lanes
+ * [queries][16], block sums [queries][value_dim], the queries [queries][head_dim].
  */
 
 #define QUERIES SONDE_ATTEND_QUERIES
@@ -32,15 +32,15 @@ typedef struct group {
     const sonde_span *span;
     int64_t kv_head, n; /* queries */
     int64_t row[QUERIES], head[QUERIES];
-    int64_t lo[QUERIES], hi[QUERIES]; /* keys [lo, hi) each query sees */
-    float *q; /* [n][head_dim] */
+    int64_t lo[QUERIES], hi[QUERIES];         /* keys [lo, hi) each query sees */
+    float *q;                                 /* [n][head_dim] */
     float largest[QUERIES], inverse[QUERIES]; /* m; 1 / l */
     int64_t n_tiles;
     tile tiles[(QUERIES + TILE - 1) / TILE];
     int64_t base, max_hi; /* first key of the first page; behind the last key of all queries */
+    float *kept;          /* keys or values as fp32: [head_dim or 64][16 KEPT_WIDE] */
     float *scores, *lanes, *sums; /* [pages][n][64], [n][16], [n][value_dim] */
-    bool biased;     /* scores change behind the product: the largest are found afterwards */
-    bool normalised; /* scores are p already */
+    bool normalised;              /* scores are p already */
 } group;
 
 SONDE_INLINE vec16 load_kv(const void *base, int64_t index, sonde_dtype dtype)
@@ -130,12 +130,12 @@ static void group_init(group *g, const sonde_attend_args *a, const sonde_attend_
     set_tiles(g);
     g->base = lo & ~(int64_t)(PAGE - 1);
     int64_t pages = (g->max_hi - g->base + PAGE - 1) / PAGE;
-    g->scores = scratch;
+    g->kept = scratch;
+    g->scores = g->kept + sonde_attend_kept(a);
     g->lanes = g->scores + pages * g->n * PAGE;
     g->sums = g->lanes + 16 * g->n;
     g->q = g->sums + g->n * a->layout.value_dim;
     for (int64_t i = 0; i < 16 * g->n; i++) g->lanes[i] = -INFINITY;
-    g->biased = (a->phases & SONDE_ATTEND_SCORES) == 0 || a->slopes || a->softcap != 0.0;
 }
 
 /* Queries side by side, as a tile reads them. */
