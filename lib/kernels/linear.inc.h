@@ -1,15 +1,18 @@
 /*
- * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME, LINEAR_ROWS,
- * LINEAR_WIDE, LINEAR_WHOLE and the level's functions of quant.h defined. A tile of LINEAR_ROWS rows
- * by LINEAR_WIDE times 16 outputs fills the registers; so does one of LINEAR_WHOLE rows by all 32
- * outputs of a panel.
+ * linear.inc.h - the tile kernel, included once per vector level with LINEAR_NAME, LINEAR_WHOLE,
+ * LINEAR_STREAM, LINEAR_ROWS, LINEAR_WIDE and the level's functions of quant.h defined. A tile of
+ * LINEAR_WHOLE rows by the 32 outputs of a panel fills the registers; so does one of LINEAR_ROWS
+ * rows by LINEAR_WIDE times 16 outputs. Up to LINEAR_STREAM rows a tile waits for memory, not
+ * arithmetic.
  *
- * A unit is a block of rows by one panel of 32 outputs. A product works slice by slice: a block of k
- * of one panel. Few rows take the slices as memory holds them, panel after panel. More rows stay in
- * the second cache for a block of k while the slices of panel after panel pass. Of a slice
- * 16 * LINEAR_WIDE outputs at a time stay in the first cache while tiles of rows sweep over them, a
- * broadcast of x for each row and a load of W for 16 outputs a step of k; for many rows two-byte
- * elements are first made fp32 in scratch. Meanwhile the next slice is fetched into the second
+ * A unit is a block of rows by one panel of 32 outputs. A product works slice by slice: a block of
+ * k of one panel. Where the rows of x stay in the second cache the slices pass as memory holds
+ * them, panel after panel; otherwise the rows stay there for a block of k while the slices of
+ * panel after panel pass. Of a slice of fp32 tiles of LINEAR_WHOLE rows take all outputs: the
+ * first of them reads it in order, then it is in the first cache. Elements of two bytes are made
+ * fp32 in scratch for many rows; for fewer, tiles of LINEAR_ROWS rows take 16 * LINEAR_WIDE
+ * outputs at a time, so that each is converted for more rows. A step of k is a broadcast of x for
+ * each row and a load of W for 16 outputs. Meanwhile the next slice is fetched into the second
  * cache, a little at every step of k. Block sums are added up in y (the last panel of a part in
  * scratch, where it is not full).
  */
@@ -18,7 +21,9 @@
 #include "vec16.h"
 
 #define LINEAR_WIDEN 4 /* tiles of rows from which elements of two bytes are made fp32 once for all */
-#define LINEAR_FEW (2 * LINEAR_ROWS) /* rows that are few: panels outside, k inside */
+#define LINEAR_FEW (2 * LINEAR_ROWS) /* rows that are few however long */
+#define LINEAR_X_FLOATS (64 << 10) /* all rows of x by all k stay in the second cache up to here */
+#define LINEAR_NEAR 3 /* a tile fetches at most a third of the next slice: memory takes its time */
 #define LINEAR_AHEAD 512 /* elements of two bytes: further on where memory is read in order */
 #define LINEAR_STEP (16 * LINEAR_WIDE)
 
@@ -82,51 +87,55 @@ SONDE_INLINE void run_tile(const tile *t, int64_t begin, int64_t end, const tile
         }
 }
 
-#define ROWS_CASE(n)                                                                               \
-    case n: run_tile(t, begin, end, (tile_kind){n, LINEAR_WIDE, stride, dtype, true}); break
 #define WHOLE_CASE(n)                                                                              \
-    case n: run_tile(t, begin, end, (tile_kind){n, 2, SONDE_PANEL, dtype, false}); break
+    case n: run_tile(t, begin, end, (tile_kind){n, 2, SONDE_PANEL, dtype, fetch}); break
+#define STEP_CASE(n)                                                                               \
+    case n: run_tile(t, begin, end, (tile_kind){n, LINEAR_WIDE, SONDE_PANEL, dtype, true}); break
 
 /* All 32 outputs of up to LINEAR_WHOLE rows. */
 SONDE_INLINE void run_whole(const tile *t, int64_t begin, int64_t end, int64_t rows,
-                            const sonde_dtype dtype)
+                            const bool fetch, const sonde_dtype dtype)
 {
     switch (rows) {
         WHOLE_CASE(1);
-#if LINEAR_WHOLE > 2
         WHOLE_CASE(2);
-#endif
 #if LINEAR_WHOLE > 3
         WHOLE_CASE(3);
         WHOLE_CASE(4);
         WHOLE_CASE(5);
+        WHOLE_CASE(6);
+        WHOLE_CASE(7);
+        WHOLE_CASE(8);
+        WHOLE_CASE(9);
+        WHOLE_CASE(10);
+        WHOLE_CASE(11);
 #endif
     default:
-        run_tile(t, begin, end, (tile_kind){LINEAR_WHOLE, 2, SONDE_PANEL, dtype, false});
+        run_tile(t, begin, end, (tile_kind){LINEAR_WHOLE, 2, SONDE_PANEL, dtype, fetch});
         break;
     }
 }
 
 /* LINEAR_STEP outputs of up to LINEAR_ROWS rows. */
-SONDE_INLINE void run_many(const tile *t, int64_t begin, int64_t end, int64_t rows,
-                           const int stride, const sonde_dtype dtype)
+SONDE_INLINE void run_step(const tile *t, int64_t begin, int64_t end, int64_t rows,
+                           const sonde_dtype dtype)
 {
     switch (rows) {
-        ROWS_CASE(1);
-        ROWS_CASE(2);
-        ROWS_CASE(3);
-        ROWS_CASE(4);
-        ROWS_CASE(5);
+        STEP_CASE(1);
+        STEP_CASE(2);
+        STEP_CASE(3);
+        STEP_CASE(4);
+        STEP_CASE(5);
 #if LINEAR_ROWS > 6
-        ROWS_CASE(6);
-        ROWS_CASE(7);
-        ROWS_CASE(8);
-        ROWS_CASE(9);
-        ROWS_CASE(10);
-        ROWS_CASE(11);
+        STEP_CASE(6);
+        STEP_CASE(7);
+        STEP_CASE(8);
+        STEP_CASE(9);
+        STEP_CASE(10);
+        STEP_CASE(11);
 #endif
     default:
-        run_tile(t, begin, end, (tile_kind){LINEAR_ROWS, LINEAR_WIDE, stride, dtype, true});
+        run_tile(t, begin, end, (tile_kind){LINEAR_ROWS, LINEAR_WIDE, SONDE_PANEL, dtype, true});
         break;
     }
 }
@@ -176,10 +185,16 @@ static void set_fetch(tile *t, const slice *next, int64_t steps)
     const sonde_packed *w = next->unit->part->weight;
     t->fetch = (const char *)next->unit; /* nothing to fetch: what is near */
     t->fetch_step = 0;
-    if (w->mapped || sonde_quant_packed(w)) return;
-    int64_t elements = (next->end - next->begin) * SONDE_PANEL;
-    t->fetch = slice_start(next);
-    t->fetch_step = ((int64_t)sonde_dtype_bytes(w->dtype, elements) + steps - 1) / steps;
+    if (w->mapped) return;
+    int64_t elements = (next->end - next->begin) * SONDE_PANEL, bytes;
+    if (sonde_quant_packed(w)) {
+        t->fetch = sonde_quant_group_at(w, next->unit->panel, next->begin);
+        bytes = sonde_quant_group_at(w, next->unit->panel, next->end) - t->fetch;
+    } else {
+        t->fetch = slice_start(next);
+        bytes = (int64_t)sonde_dtype_bytes(w->dtype, elements);
+    }
+    t->fetch_step = (bytes + steps - 1) / steps;
 }
 
 /* What a thread works with: outputs made fp32, the slice of a mapped matrix, the totals. */
@@ -187,52 +202,73 @@ typedef struct workspace {
     float *widened, *slice, *totals;
 } workspace;
 
-/* LINEAR_STEP outputs of a slice of n steps of k, as fp32 [n][LINEAR_STEP]. */
-SONDE_INLINE void widen(const void *panel, int64_t at, int64_t n, float *to,
-                               const sonde_dtype dtype)
+/* A slice of n steps of k as fp32 [n][32]. */
+SONDE_INLINE void widen(const void *panel, int64_t n, float *to, const sonde_dtype dtype)
 {
-    for (int64_t k = 0; k < n; k++, at += SONDE_PANEL)
-        for (int j = 0; j < LINEAR_WIDE; j++, to += 16)
-            v_store(to, load_weight(panel, at + 16 * j, dtype));
+    for (int64_t at = 0; at < n * SONDE_PANEL; at += 16)
+        v_store(to + at, load_weight(panel, at, dtype));
 }
 
-/* All rows of the unit by LINEAR_STEP outputs, tiles of equal heights. */
-SONDE_INLINE void run_tiles(const sonde_linear_args *args, const slice *s, tile *t, int64_t tiles,
-                            int64_t column, float *totals, const int stride,
-                            const sonde_dtype dtype)
+/* All rows of the unit by 32 outputs, tiles of equal heights. Where a tile has few rows the first one
+ * takes the slice as memory holds it and fetches nothing. */
+SONDE_INLINE void sweep_whole(const sonde_linear_args *args, const slice *s, const slice *next,
+                              float *totals, const void *panel, const sonde_dtype dtype)
 {
-    int64_t all = s->unit->n_rows;
+    int64_t all = s->unit->n_rows, tiles = (all + LINEAR_WHOLE - 1) / LINEAR_WHOLE;
+    int64_t n = s->end - s->begin, streams = SONDE_MIN(all, LINEAR_WHOLE) <= LINEAR_STREAM ? 1 : 0;
+    tile t = {.panel = panel};
+    set_fetch(&t, next, n * (streams ? SONDE_MAX(tiles - 1, LINEAR_NEAR) : tiles));
     for (int64_t i = 0; i < tiles; i++) {
         int64_t first = all * i / tiles, rows = all * (i + 1) / tiles - first;
-        set_rows(t, args, s->unit, first, rows, column, totals);
-        run_many(t, s->begin, s->end, rows, stride, dtype);
-        t->fetch += t->fetch_step * (s->end - s->begin);
+        set_rows(&t, args, s->unit, first, rows, 0, totals);
+        if (i < streams) {
+            run_whole(&t, s->begin, s->end, rows, false, dtype);
+        } else {
+            run_whole(&t, s->begin, s->end, rows, true, dtype);
+            t.fetch += t.fetch_step * n;
+        }
     }
 }
 
-/* `panel` is the slice: elements of `dtype`, packed or decoded. */
-SONDE_INLINE void sweep(const sonde_linear_args *args, const slice *s, const slice *next,
-                        const workspace *work, const void *panel, const sonde_dtype dtype)
+/* The same, LINEAR_STEP outputs after the other. */
+SONDE_INLINE void sweep_steps(const sonde_linear_args *args, const slice *s, const slice *next,
+                              float *totals, const uint16_t *panel, const sonde_dtype dtype)
 {
-    int64_t n = s->end - s->begin, rows = s->unit->n_rows;
-    int64_t tiles = (rows + LINEAR_ROWS - 1) / LINEAR_ROWS;
-    tile t = {.panel = panel};
-    if (rows <= LINEAR_WHOLE) {
-        set_rows(&t, args, s->unit, 0, rows, 0, work->totals);
-        run_whole(&t, s->begin, s->end, rows, dtype);
-        return;
-    }
+    int64_t all = s->unit->n_rows, tiles = (all + LINEAR_ROWS - 1) / LINEAR_ROWS;
+    int64_t n = s->end - s->begin;
+    tile t = {0};
     set_fetch(&t, next, SONDE_PANEL / LINEAR_STEP * tiles * n);
     for (int64_t column = 0; column < SONDE_PANEL; column += LINEAR_STEP) {
-        if (dtype != SONDE_DTYPE_F32 && tiles >= LINEAR_WIDEN) {
-            widen(panel, column, n, work->widened, dtype);
-            t.panel = work->widened;
-            run_tiles(args, s, &t, tiles, column, work->totals, LINEAR_STEP, SONDE_DTYPE_F32);
-        } else {
-            t.panel = (const char *)panel + (size_t)column * (dtype == SONDE_DTYPE_F32 ? 4 : 2);
-            run_tiles(args, s, &t, tiles, column, work->totals, SONDE_PANEL, dtype);
+        t.panel = panel + column;
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t first = all * i / tiles, rows = all * (i + 1) / tiles - first;
+            set_rows(&t, args, s->unit, first, rows, column, totals);
+            run_step(&t, s->begin, s->end, rows, dtype);
+            t.fetch += t.fetch_step * n;
         }
     }
+}
+
+/* A packed slice of elements of two bytes. */
+SONDE_INLINE void sweep_narrow(const sonde_linear_args *args, const slice *s, const slice *next,
+                               const workspace *work, const sonde_dtype dtype)
+{
+    const void *panel = slice_start(s);
+    int64_t rows = s->unit->n_rows;
+    if (rows <= LINEAR_STREAM) {
+        sweep_whole(args, s, next, work->totals, panel, dtype);
+    } else if (rows > (LINEAR_WIDEN - 1) * LINEAR_ROWS) {
+        widen(panel, s->end - s->begin, work->widened, dtype);
+        sweep_whole(args, s, next, work->totals, work->widened, SONDE_DTYPE_F32);
+    } else {
+        sweep_steps(args, s, next, work->totals, panel, dtype);
+    }
+}
+
+static void sweep_floats(const sonde_linear_args *args, const slice *s, const slice *next,
+                         const workspace *work, const void *panel)
+{
+    sweep_whole(args, s, next, work->totals, panel, SONDE_DTYPE_F32);
 }
 
 /* Quantised panels: few rows straight from them, more share a slice as fp32. */
@@ -243,7 +279,7 @@ static void sweep_quant(const sonde_linear_args *args, const slice *s, const sli
     const sonde_packed *w = u->part->weight;
     if (u->n_rows > SONDE_QUANT_FEW) {
         LINEAR_QUANT_SLICE(w, u->panel, s->begin, s->end, work->slice);
-        sweep(args, s, next, work, work->slice, SONDE_DTYPE_F32);
+        sweep_floats(args, s, next, work, work->slice);
         return;
     }
     sonde_quant_few few = {.w = w, .panel = u->panel, .begin = s->begin, .end = s->end,
@@ -262,15 +298,15 @@ static void sweep_any(const sonde_linear_args *args, const slice *s, const slice
     const sonde_packed *w = s->unit->part->weight;
     if (w->mapped) {
         sonde_panel_slice(&w->source, s->unit->panel, s->begin, s->end, work->slice);
-        sweep(args, s, next, work, work->slice, SONDE_DTYPE_F32);
+        sweep_floats(args, s, next, work, work->slice);
     } else if (sonde_quant_form_of(w->dtype)) {
         sweep_quant(args, s, next, work);
     } else if (w->dtype == SONDE_DTYPE_F32) {
-        sweep(args, s, next, work, slice_start(s), SONDE_DTYPE_F32);
+        sweep_floats(args, s, next, work, slice_start(s));
     } else if (w->dtype == SONDE_DTYPE_BF16) {
-        sweep(args, s, next, work, slice_start(s), SONDE_DTYPE_BF16);
+        sweep_narrow(args, s, next, work, SONDE_DTYPE_BF16);
     } else {
-        sweep(args, s, next, work, slice_start(s), SONDE_DTYPE_F16);
+        sweep_narrow(args, s, next, work, SONDE_DTYPE_F16);
     }
 }
 
@@ -311,14 +347,21 @@ static slice slice_of(const sonde_linear_unit *u, int64_t block)
                    .end = sonde_linear_block_begin(cols, block + 1)};
 }
 
-/* Units [begin, end) share their rows, which are few: panels outside, k inside. */
+/* What is likely to be taken after a unit: its neighbour, whose claim is still to come. */
+static sonde_linear_unit unit_after(const sonde_linear_args *args, int64_t unit)
+{
+    int64_t last = sonde_linear_units(args) - 1;
+    return sonde_linear_unit_at(args, SONDE_MIN(unit + 1, last));
+}
+
+/* Units [begin, end) share their rows, which are near: panels outside, k inside. */
 static void run_panels(const sonde_linear_args *args, int64_t begin, int64_t end,
                        const workspace *work)
 {
     int64_t blocks = sonde_linear_blocks(args->parts[0].weight->cols);
     sonde_linear_unit u = sonde_linear_unit_at(args, begin), v;
     for (int64_t unit = begin; unit < end; unit++, u = v) {
-        v = unit + 1 < end ? sonde_linear_unit_at(args, unit + 1) : u;
+        v = unit_after(args, unit);
         for (int64_t block = 0; block < blocks; block++) {
             slice s = slice_of(&u, block);
             slice next = block + 1 < blocks ? slice_of(&u, block + 1) : slice_of(&v, 0);
@@ -336,10 +379,10 @@ static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end,
     for (int64_t block = 0; block < blocks; block++) {
         sonde_linear_unit u = sonde_linear_unit_at(args, begin), v;
         for (int64_t unit = begin; unit < end; unit++, u = v) {
-            bool last = unit + 1 == end;
-            v = last ? sonde_linear_unit_at(args, begin) : sonde_linear_unit_at(args, unit + 1);
+            bool last = unit + 1 == end, done = last && block + 1 == blocks;
+            v = last && !done ? sonde_linear_unit_at(args, begin) : unit_after(args, unit);
             slice s = slice_of(&u, block);
-            slice next = slice_of(&v, last ? SONDE_MIN(block + 1, blocks - 1) : block);
+            slice next = slice_of(&v, done ? 0 : last ? block + 1 : block);
             sweep_any(args, &s, &next, work);
             if (block + 1 == blocks) finish(args, &u, work->totals);
         }
@@ -350,6 +393,13 @@ static void run_group(const sonde_linear_args *args, int64_t begin, int64_t end,
  * so few that the file is read in stretches. */
 #define LINEAR_MAPPED_PANELS 8
 
+/* All of the rows of x that a unit takes stay in the second cache beside the slices that pass. */
+static bool x_is_near(const sonde_linear_args *args, int64_t unit)
+{
+    int64_t rows = sonde_linear_unit_at(args, unit).n_rows;
+    return rows <= LINEAR_FEW || rows * args->parts[0].weight->cols <= LINEAR_X_FLOATS;
+}
+
 void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void *scratch)
 {
     int64_t panels = sonde_linear_panels(args);
@@ -358,11 +408,11 @@ void LINEAR_NAME(const sonde_linear_args *args, int64_t begin, int64_t end, void
     work.slice = work.widened + SONDE_WIDENED_FLOATS;
     work.totals = work.slice + (sonde_linear_sliced(args) ? SONDE_SLICE_FLOATS : 0);
     while (begin < end) {
-        bool few = sonde_linear_unit_at(args, begin).n_rows <= LINEAR_FEW;
+        bool near = x_is_near(args, begin);
         int64_t last = (begin / panels + 1) * panels;
-        if (mapped && !few) last = SONDE_MIN(last, begin + LINEAR_MAPPED_PANELS);
+        if (mapped && !near) last = SONDE_MIN(last, begin + LINEAR_MAPPED_PANELS);
         last = SONDE_MIN(end, last);
-        if (few) run_panels(args, begin, last, &work);
+        if (near) run_panels(args, begin, last, &work);
         else run_group(args, begin, last, &work);
         begin = last;
     }

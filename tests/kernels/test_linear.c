@@ -288,6 +288,9 @@ static void test_levels_equal_the_definition_for_any_m(void **state)
         static const int64_t big[] = {239, 240, 241, 480, 481, 500};
         shape s = {500, 33, 65, dtypes[d], d != 1, d != 2, d == 0, 1, 5, 5};
         check_shape(&s, big, SONDE_COUNT(big), &random);
+        static const int64_t far[] = {204, 205, 240}; /* x in the second cache, and too much for it */
+        shape t = {240, 70, 320, dtypes[d], d != 2, d != 0, d == 1, 2, 0, 3};
+        check_shape(&t, far, SONDE_COUNT(far), &random);
     }
 }
 
