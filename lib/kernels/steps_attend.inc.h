@@ -22,15 +22,18 @@
 SONDE_INLINE void dot_keys(const group *g, const tile *t, int64_t key, const int n, const int wide,
                            const sonde_dtype dtype, const lines_from from)
 {
-    lines keys = {g->span->pages[key / PAGE], keys_at(g) + key % PAGE, PAGE, next_page(g, key),
-                  g->kept};
-    int64_t head_dim = g->args->layout.head_dim;
+    int64_t head_dim = g->args->layout.head_dim, part = key % PAGE / (16 * wide);
+    lines keys = {.page = g->span->pages[key / PAGE],
+                  .n = head_dim,
+                  .at = keys_at(g) + key % PAGE,
+                  .step = PAGE,
+                  .ahead = part_ahead(g, key, keys_at(g), head_dim * 16 * wide, part),
+                  .kept = g->kept};
     const float *q = g->q + t->first * head_dim;
     vec16 acc[TILE][2];
     SONDE_UNROLL
     for (int r = 0; r < n; r++) acc[r][0] = acc[r][1] = v_set(0.0f);
-    for (int64_t i = 0; i < head_dim; i++)
-        multiply(acc, q + i, head_dim, &keys, i, n, wide, dtype, from);
+    multiply_all(acc, q, head_dim, &keys, n, wide, dtype, from);
     vec16 by = v_set((float)g->args->scale);
     float *s = score_at(g, t->first, key);
     SONDE_UNROLL
@@ -207,16 +210,19 @@ SONDE_INLINE void mix_dims(const group *g, int64_t first, int64_t begin, int64_t
                            const lines_from from)
 {
     int64_t dims = g->args->layout.value_dim;
-    lines values = {g->span->pages[begin / PAGE], values_at(g) + begin % PAGE * dims + dim, dims,
-                    next_page(g, begin), g->kept};
+    lines values = {.page = g->span->pages[begin / PAGE],
+                    .n = end - begin,
+                    .at = values_at(g) + begin % PAGE * dims + dim,
+                    .step = dims,
+                    .ahead = part_ahead(g, begin, values_at(g), PAGE * 16, dim / 16),
+                    .kept = g->kept};
     const float *p = score_at(g, first, begin);
     float *sums = g->sums + first * dims + dim;
     vec16 acc[TILE][2];
     SONDE_UNROLL
     for (int r = 0; r < n; r++)
         for (int j = 0; j < wide; j++) acc[r][j] = v_load(sums + r * dims + 16 * j);
-    for (int64_t i = 0; i < end - begin; i++)
-        multiply(acc, p + i, PAGE, &values, i, n, wide, dtype, from);
+    multiply_all(acc, p, PAGE, &values, n, wide, dtype, from);
     SONDE_UNROLL
     for (int r = 0; r < n; r++)
         for (int j = 0; j < wide; j++) v_store(sums + r * dims + 16 * j, acc[r][j]);

@@ -87,10 +87,19 @@ typedef enum lines_from {
 
 typedef struct lines {
     const void *page;
-    int64_t at, step;  /* elements: of the first line, from line to line */
-    const char *ahead; /* the page that follows is fetched meanwhile */
-    float *kept;       /* [lines][16 wide] */
+    int64_t n, at, step; /* lines; elements: of the first one, from line to line */
+    const char
+        *ahead;  /* fetched meanwhile, as many bytes as are read: a part of the page that follows */
+    float *kept; /* [n][16 wide] */
 } lines;
+
+/* The part number `part` of so many equal ones of the keys or values that lie at `first` in a page. */
+SONDE_INLINE const char *part_ahead(const group *g, int64_t key, int64_t first,
+                                    int64_t part_elements, int64_t part)
+{
+    const sonde_dtype dtype = g->args->layout.dtype;
+    return next_page(g, key) + (dtype == SONDE_DTYPE_F32 ? 4 : 2) * (first + part * part_elements);
+}
 
 SONDE_INLINE vec16 line_at(const lines *l, int64_t i, int j, const int wide,
                            const sonde_dtype dtype, const lines_from from)
@@ -102,19 +111,19 @@ SONDE_INLINE vec16 line_at(const lines *l, int64_t i, int j, const int wide,
     return line;
 }
 
-/* No call here: it would push the sums out of their registers at every line. */
+/* In the order of memory, whatever the order of lines. No call here: it would push the sums out of
+ * their registers at every line. */
 SONDE_INLINE void look_ahead(const lines *l, int64_t i, const int wide, const sonde_dtype dtype)
 {
-    int64_t at = l->at + i * l->step;
     if (dtype == SONDE_DTYPE_F32) {
-        SONDE_PREFETCH(l->ahead + 4 * at);
-        if (wide > 1) SONDE_PREFETCH(l->ahead + 4 * at + 64);
+        SONDE_PREFETCH(l->ahead + 64 * wide * i);
+        if (wide > 1) SONDE_PREFETCH(l->ahead + 64 * wide * i + 64);
     } else {
-        SONDE_PREFETCH(l->ahead + 2 * at);
+        SONDE_PREFETCH(l->ahead + 32 * wide * i);
     }
 }
 
-/* acc[r][j] = fma(x[r stride], line[16 j ..], acc[r][j]). */
+/* acc[r][j] = fma(x[r stride], line i [16 j ..], acc[r][j]). */
 SONDE_INLINE void multiply(vec16 acc[TILE][2], const float *x, int64_t stride, const lines *l,
                            int64_t i, const int n, const int wide, const sonde_dtype dtype,
                            const lines_from from)
@@ -127,4 +136,12 @@ SONDE_INLINE void multiply(vec16 acc[TILE][2], const float *x, int64_t stride, c
         vec16 factor = v_set(x[r * stride]);
         for (int j = 0; j < wide; j++) acc[r][j] = v_fma(factor, line[j], acc[r][j]);
     }
+}
+
+/* The same over all lines, x[i + r stride] with line i. */
+SONDE_INLINE void multiply_all(vec16 acc[TILE][2], const float *x, int64_t stride, const lines *l,
+                               const int n, const int wide, const sonde_dtype dtype,
+                               const lines_from from)
+{
+    for (int64_t i = 0; i < l->n; i++) multiply(acc, x + i, stride, l, i, n, wide, dtype, from);
 }
