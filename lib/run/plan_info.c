@@ -106,6 +106,11 @@ static void add_bytes(const sonde_plan *plan, const sonde_op *op, sonde_plan_inf
     }
 }
 
+bool sonde_plan_lends_threads(const sonde_plan *plan)
+{
+    return !(plan->options.off & SONDE_OFF_LEND);
+}
+
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
 {
     *info = (sonde_plan_info){.last_layer = -1,

@@ -113,6 +113,19 @@ void sonde_run_destroy(sonde_run **out)
     *out = NULL;
 }
 
+sonde_status sonde_run_set_threads(sonde_run *run, int32_t threads, sonde_error *err)
+{
+    sonde_pool *pool;
+    SONDE_TRY(sonde_pool_create(threads, &pool, err));
+    sonde_pool_destroy(&run->pool);
+    run->pool = pool;
+    run->options.threads = threads;
+    sonde_free(run->scratch);
+    run->scratch = NULL;
+    run->scratch_bytes = 0; /* the next call that needs some makes it for all threads */
+    return SONDE_OK;
+}
+
 /* ---- a step ------------------------------------------------------------------------------------------ */
 
 static const char *logits_row(const sonde_run *run, int64_t row)

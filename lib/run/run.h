@@ -123,6 +123,8 @@ bool sonde_kv_commit(sonde_kv *kv, int64_t blocks);
 void sonde_kv_uncommit(sonde_kv *kv, int64_t blocks);
 /* Does a plan share prefixes: it has a cache, nobody writes to a point, and it is not switched off. */
 bool sonde_plan_shares_prefixes(const sonde_plan *plan);
+/* Do workers without sequences lend their threads to the others? */
+bool sonde_plan_lends_threads(const sonde_plan *plan);
 /* Are points shown, written, and labels made of every row? */
 void sonde_plan_wants(const sonde_plan *plan, bool *shows, bool *writes, bool *labels);
 /* At most so many bytes stay with prefixes that no sequence holds. */
@@ -138,12 +140,17 @@ sonde_status sonde_run_create(const sonde_plan *plan, const sonde_run_options *o
                               sonde_run **run, sonde_error *err);
 void sonde_run_destroy(sonde_run **run);
 sonde_kv *sonde_run_kv(const sonde_run *run);
+/* Steps that follow run on so many threads, which no bit depends on. On failure the run keeps those that
+ * it has. [run thread] */
+sonde_status sonde_run_set_threads(sonde_run *run, int32_t threads, sonde_error *err);
 
 /* A sequence with room for max_positions tokens; pages are taken as it grows. `rope_length` is the
  * prompt's length (dynamic and longrope: kernels.md 9). [run thread] */
 sonde_status sonde_sequence_create(sonde_run *run, int64_t max_positions, int64_t rope_length,
                                    void *user, sonde_sequence **sequence, sonde_error *err);
 void sonde_sequence_destroy(sonde_sequence **sequence);
+/* Goes on in another run of the same plan and cache, between steps of both. [run threads] */
+void sonde_sequence_move(sonde_sequence *sequence, sonde_run *run);
 int64_t sonde_sequence_length(const sonde_sequence *sequence); /* positions in the cache */
 /* For a sequence that has run nothing: finds the longest beginning of at most `most` of these tokens
  * that is in the cache, and makes the rest known to others as it runs. Where a longer one is being

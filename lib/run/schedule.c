@@ -202,10 +202,12 @@ static sonde_status tap(void *context, const sonde_tap_view *view, sonde_error *
 static void run_loop(worker *w)
 {
     bool more = true;
-    while (more || w->n_flights > 0) {
+    while (sonde_schedule_goes_on(w, more)) {
         uint64_t limit, changes;
         if (winding_down(w->shared, &limit, &changes)) sonde_schedule_drop_from(w, limit);
+        sonde_schedule_borrow(w);
         admit_sequences(w, &more);
+        if (sonde_schedule_hand_over(w, more)) return;
         bool ran = w->n_flights > 0 && sonde_schedule_step(w);
         if (!ran && (more || w->n_flights > 0)) wait_for_change(w->shared, changes);
     }
@@ -219,14 +221,16 @@ static sonde_status worker_open(worker *w, tap_context *tap_of, sonde_error *err
         run_options.tap = tap;
         run_options.tap_context = tap_of;
     }
+    w->threads = options->threads;
     SONDE_TRY(sonde_run_create(w->shared->plan, &run_options, &w->run, err));
     sonde_model_info info;
     sonde_model_info_get(sonde_plan_model(w->shared->plan), &info);
     SONDE_TRY(sonde_sampler_create(info.vocab, &w->sampler, err));
-    w->flights = sonde_alloc((size_t)options->batch_sequences, sizeof *w->flights);
-    w->items = sonde_alloc((size_t)options->batch_sequences, sizeof *w->items);
+    size_t most = (size_t)w->shared->most_flights;
+    w->flights = sonde_alloc(most, sizeof *w->flights);
+    w->items = sonde_alloc(most, sizeof *w->items);
     if (w->flights && w->items) return SONDE_OK;
-    return sonde_no_memory(err, "a worker's batch", (size_t)options->batch_sequences * 64);
+    return sonde_no_memory(err, "a worker's batch", most * 64);
 }
 
 static void add_run_stats(sonde_run_stats *sum, const sonde_run_stats *add)
@@ -245,6 +249,7 @@ static void worker_close(worker *w)
     shared_state *shared = w->shared;
     while (w->n_flights > 0) sonde_schedule_remove(w, w->n_flights - 1);
     pthread_mutex_lock(&shared->lock);
+    shared->reports[w->index].at_end = true;
     if (w->run) {
         sonde_run_stats run_stats;
         sonde_run_stats_get(w->run, &run_stats);
@@ -255,6 +260,7 @@ static void worker_close(worker *w)
     shared->stats.sequences += w->stats.sequences;
     shared->stats.preempted += w->stats.preempted;
     shared->stats.rows_again += w->stats.rows_again;
+    shared->stats.handed += w->stats.handed;
     pthread_mutex_unlock(&shared->lock);
     sonde_sampler_destroy(&w->sampler);
     sonde_run_destroy(&w->run);
@@ -282,13 +288,15 @@ static void *worker_main(void *argument)
 /* Starts all workers but the first, runs the first here, joins. */
 static void run_workers(shared_state *shared, worker_start *starts, pthread_t *threads)
 {
-    int started = 0;
-    for (int i = 1; i < shared->options.workers; i++) {
-        if (pthread_create(&threads[i], NULL, worker_main, &starts[i]) != 0) break;
+    int started = 1;
+    while (started < shared->options.workers &&
+           pthread_create(&threads[started], NULL, worker_main, &starts[started]) == 0)
         started++;
-    }
+    pthread_mutex_lock(&shared->lock);
+    for (int i = started; i < shared->options.workers; i++) shared->reports[i].at_end = true;
+    pthread_mutex_unlock(&shared->lock);
     worker_main(&starts[0]);
-    for (int i = 1; i <= started; i++) pthread_join(threads[i], NULL);
+    for (int i = 1; i < started; i++) pthread_join(threads[i], NULL);
 }
 
 /* A plan may hold fewer rows than were asked for (ragged points). */
@@ -297,6 +305,7 @@ static void set_limits(shared_state *shared, const sonde_schedule_options *optio
     sonde_plan_info info;
     sonde_plan_info_get(shared->plan, &info);
     shared->max_positions = info.max_positions;
+    shared->most_flights = info.max_sequences;
     shared->options = *options;
     sonde_schedule_options *o = &shared->options;
     o->workers = SONDE_MAX(o->workers, 1);
@@ -312,10 +321,14 @@ static void set_limits(shared_state *shared, const sonde_schedule_options *optio
 static sonde_status open_shared(shared_state *shared, sonde_error *err)
 {
     const sonde_plan *plan = shared->plan;
-    size_t n = (size_t)shared->options.workers;
-    shared->oldest = sonde_alloc(n, sizeof *shared->oldest);
-    if (!shared->oldest) return sonde_no_memory(err, "the workers", n * sizeof *shared->oldest);
-    for (size_t i = 0; i < n; i++) shared->oldest[i] = UINT64_MAX;
+    size_t n = (size_t)shared->options.workers, most = (size_t)shared->most_flights;
+    shared->reports = sonde_alloc(n, sizeof *shared->reports);
+    if (!shared->reports) return sonde_no_memory(err, "the workers", n * sizeof *shared->reports);
+    for (size_t i = 0; i < n; i++) {
+        shared->reports[i] = (worker_report){.oldest = UINT64_MAX, .rows = -1};
+        shared->reports[i].handed = sonde_alloc(most, sizeof(flight *));
+        if (!shared->reports[i].handed) return sonde_no_memory(err, "the workers", most * sizeof(flight *));
+    }
     shared->starved = UINT64_MAX;
     sonde_plan_wants(plan, &shared->shows, &shared->writes, &shared->labels);
     return sonde_kv_create(plan, shared->options.kv_bytes, &shared->kv, err);
@@ -351,15 +364,13 @@ sonde_status sonde_schedule_run(const sonde_plan *plan, const sonde_schedule_opt
     }
     if (stats) *stats = shared.stats;
     sonde_kv_destroy(&shared.kv);
-    sonde_free(shared.oldest);
+    for (size_t i = 0; shared.reports && i < n; i++) sonde_free(shared.reports[i].handed);
+    sonde_free(shared.reports);
     sonde_free(starts);
     sonde_free(threads);
     return status;
 }
 
-/* Rows of a decode step from which reading the weights costs little beside the arithmetic
- * (bench_schedule: with 8 a worker one of all threads is 1.07 times as fast, with 16 0.98 times). */
-#define ENOUGH_ROWS 12
 /* A generated token of few rows costs a worker as much more as so many prompt tokens cost two threads. */
 #define PROMPT_FOR_NEW 6
 
@@ -377,7 +388,7 @@ void sonde_schedule_auto(const sonde_schedule_work *work, int32_t *workers, int3
     int32_t cores = work->cores > 0 ? work->cores : sonde_cpu_count();
     int64_t n = work->n_sequences, rows = work->batch_sequences;
     if (n >= 0 && n < rows * cores) rows = (n + cores - 1) / cores;
-    bool decodes = work->max_new > 1 && rows < ENOUGH_ROWS &&
+    bool decodes = work->max_new > 1 && rows < SONDE_ENOUGH_ROWS &&
                    work->max_new * PROMPT_FOR_NEW > work->prompt_tokens;
     bool together = cores > 1 && (decodes || ends_unevenly(n, cores));
     *workers = together ? 1 : cores;

@@ -13,6 +13,9 @@
  * worker gives up its own and is run again later, unseen as far as it had come. Sequences of a plan
  * that writes to points are promised all of their pages before they begin.
  *
+ * A worker at its end, for which nothing more comes, lends its threads to the others; where few
+ * sequences decode and none can begin, they go on in one worker.
+ *
  * All callbacks are called from worker threads; `next` one call at a time, the others concurrently
  * for different sequences and in order within one. The first failure (by lowest sequence index
  * among those seen when the run winds down) is what sonde_schedule_run returns.
@@ -88,6 +91,7 @@ typedef struct sonde_schedule_stats {
     sonde_kv_stats kv;
     uint64_t prompt_tokens, generated_tokens, sequences;
     uint64_t preempted, rows_again; /* sequences that gave up their pages; rows run once more */
+    uint64_t handed; /* sequences that went on in another worker */
 } sonde_schedule_stats;
 
 /* Runs until `next` says END and all sequences are done, or something fails or is cancelled

@@ -9,6 +9,22 @@
 
 #include <pthread.h>
 
+/* Rows of a decode step from which reading the weights costs little beside the arithmetic
+ * (bench_schedule: with 8 a worker one of all threads is 1.07 times as fast, with 16 0.98 times). */
+#define SONDE_ENOUGH_ROWS 12
+
+typedef struct flight flight;
+
+/* What a worker tells the others; under the lock. */
+typedef struct worker_report {
+    uint64_t oldest;  /* lowest index of a sequence that has begun; UINT64_MAX */
+    bool at_end;      /* nothing more comes for it: its threads are free */
+    int64_t rows;     /* that its sequences decode in a step; -1: they have other work */
+    int64_t n_flights; /* as many as it may have before it takes in more of them */
+    flight **handed;  /* [n_handed <= most_flights] what others gave it, until it takes them in */
+    int32_t n_handed;
+} worker_report;
+
 typedef struct shared_state {
     const sonde_plan *plan;
     sonde_schedule_options options; /* within the plan's limits */
@@ -21,7 +37,8 @@ typedef struct shared_state {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a step was taken, or the run is winding down */
     uint64_t n_changes;
-    uint64_t *oldest;       /* [workers] lowest index of a sequence that has begun; UINT64_MAX */
+    worker_report *reports; /* [workers] */
+    int64_t most_flights;   /* of a worker */
     uint64_t starved;       /* index of the first of all, when it found no page; UINT64_MAX */
     bool ended;             /* `next` said END */
     bool cancelled;
@@ -32,7 +49,7 @@ typedef struct shared_state {
 } shared_state;
 
 /* A sequence in flight. */
-typedef struct flight {
+struct flight {
     sonde_request request;
     sonde_sequence *sequence; /* NULL: it holds no pages */
     bool settled;       /* it has found its prefix, or need not look: it may run */
@@ -48,14 +65,15 @@ typedef struct flight {
     int64_t first_row;  /* of them in the batch */
     int32_t item;       /* its item in that step */
     uint8_t keep_one;   /* keep flag of a decode row */
-} flight;
+};
 
 typedef struct worker {
     shared_state *shared;
     int index;
+    int32_t threads; /* of its run: its own, and those that others lend */
     sonde_run *run;
     sonde_sampler *sampler;
-    flight **flights; /* [batch_sequences] in order of admission */
+    flight **flights; /* [most_flights] in order of admission */
     int32_t n_flights;
     sonde_batch_item *items;
     int64_t n_rows; /* of the step being built */
@@ -66,6 +84,13 @@ typedef struct worker {
 /* schedule_step.c: one step over the worker's flights: rows, labels, sampling, ends. False: none of
  * them can go on before something changes. */
 bool sonde_schedule_step(worker *w);
+/* schedule_lend.c. Takes in what others handed over; false: nothing is left, the worker is at its end. */
+bool sonde_schedule_goes_on(worker *w, bool more);
+/* Threads of workers that are at their end. */
+void sonde_schedule_borrow(worker *w);
+/* Gives all flights away and ends where others can decode them in the same steps. `more`: the source
+ * has not ended. */
+bool sonde_schedule_hand_over(worker *w, bool more);
 /* schedule_pages.c: who holds pages of the cache. */
 sonde_status sonde_schedule_check_fits(const shared_state *shared, const flight *f, sonde_error *err);
 /* Flights without pages begin where there is room for them; those that wait for a prefix look again. */

@@ -41,7 +41,7 @@ static void tell_oldest(worker *w)
     for (int32_t i = 0; i < w->n_flights; i++)
         if (w->flights[i]->sequence) oldest = SONDE_MIN(oldest, w->flights[i]->request.index);
     pthread_mutex_lock(&w->shared->lock);
-    w->shared->oldest[w->index] = oldest;
+    w->shared->reports[w->index].oldest = oldest;
     pthread_mutex_unlock(&w->shared->lock);
 }
 
@@ -50,7 +50,7 @@ static bool is_first_of_all(shared_state *shared, uint64_t index)
     bool first = true;
     pthread_mutex_lock(&shared->lock);
     for (int32_t i = 0; i < shared->options.workers; i++)
-        first = first && shared->oldest[i] >= index;
+        first = first && shared->reports[i].oldest >= index;
     pthread_mutex_unlock(&shared->lock);
     return first;
 }

@@ -47,6 +47,11 @@ void sonde_sequence_destroy(sonde_sequence **out)
     *out = NULL;
 }
 
+void sonde_sequence_move(sonde_sequence *sequence, sonde_run *run)
+{
+    sequence->run = run;
+}
+
 int64_t sonde_sequence_length(const sonde_sequence *sequence)
 {
     return sequence->length;

@@ -1,10 +1,14 @@
 /*
  * bench_schedule.c - the scheduler on a model of random weights (six layers as wide as those of
- * SmolLM2-135M), its subjects interleaved: prompts of mixed lengths beside the same number of tokens
- * in equal ones, one worker beside two, a worker of two threads beside two of one, prompts that begin
- * alike with and without sharing, a cache of a quarter of what is wanted.
+ * SmolLM2-135M), its subjects interleaved: prompts of mixed lengths beside equal ones, one worker beside
+ * two, a worker of two threads beside two of one, prompts that begin alike with and without sharing, a
+ * cache of a quarter of what is wanted, texts that end one after the other.
  *
- *   bench_schedule [--rounds 4] [--first 0] [--last 13]
+ * Mixed and equal lengths are compared at equal arithmetic: as many tokens in prompts of the length
+ * sum(n^2) / sum(n) of the mixed ones, so that a token has as many keys to attend to on average. Beside
+ * it, as many prompts of equal lengths, whose tokens have less arithmetic.
+ *
+ *   bench_schedule [--rounds 4] [--first 0] [--last 18]
  */
 #include "bench.h"
 #include "checkpoint.h"
@@ -21,6 +25,7 @@ typedef struct subject {
     const char *name;
     int64_t n, lengths[MOST], common, max_new; /* common: tokens that all begin with */
     bool last_row;                             /* only that is wanted of each */
+    bool uneven;                               /* max_new is the most: they end one after the other */
     int32_t workers, threads;
     uint32_t off;
     int64_t kv_share; /* the cache has room for 1 / kv_share of all sequences; 0: for all */
@@ -60,11 +65,26 @@ static void equal_lengths(subject *s, int64_t n, int64_t tokens)
     for (int64_t i = 0; i < n; i++) s->lengths[i] = tokens * (i + 1) / n - tokens * i / n;
 }
 
+static int64_t new_of(const subject *s, int64_t i)
+{
+    return s->uneven ? s->max_new * (i + 1) / s->n : s->max_new;
+}
+
 static int64_t count_tokens(const subject *s)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < s->n; i++) n += s->lengths[i] + s->max_new;
+    for (int64_t i = 0; i < s->n; i++) n += s->lengths[i] + new_of(s, i);
     return n;
+}
+
+static int64_t prompts_of_equal_arithmetic(const subject *mixed)
+{
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < mixed->n; i++) {
+        sum += (double)mixed->lengths[i];
+        squares += (double)mixed->lengths[i] * (double)mixed->lengths[i];
+    }
+    return (int64_t)(sum * sum / squares + 0.5);
 }
 
 static void make_prompts(subject *s)
@@ -81,7 +101,7 @@ static void make_prompts(subject *s)
             s->keep[i][t] = !s->last_row || t + 1 == s->lengths[i];
         }
         sonde_plan_sequence rows = {s->lengths[i], s->last_row ? 1 : s->lengths[i],
-                                    SONDE_MAX(s->max_new - 1, 0), s->max_new > 0};
+                                    SONDE_MAX(new_of(s, i) - 1, 0), s->max_new > 0};
         s->flops += sonde_plan_flops(s->plan, &rows);
     }
     s->n_tokens = count_tokens(s);
@@ -116,7 +136,7 @@ static sonde_status next(void *context, sonde_request *request, sonde_next *what
     if (s->next == s->n) return SONDE_OK;
     int64_t i = s->next++;
     *request = (sonde_request){.index = (uint64_t)i, .tokens = s->tokens[i], .n_tokens = s->lengths[i],
-                               .max_new = s->max_new, .keep = s->keep[i], .keep_generated = true};
+                               .max_new = new_of(s, i), .keep = s->keep[i], .keep_generated = true};
     return SONDE_OK;
 }
 
@@ -158,12 +178,22 @@ static double rate(const subject *s)
     return (double)s->n_tokens / bench_median(&s->wall);
 }
 
+/* In steps of a kind, summed over the workers. */
+static double seconds_of(const subject *s, const char *kind)
+{
+    const char *name;
+    for (int32_t i = 0; (name = sonde_step_name(i)) != NULL; i++)
+        if (strcmp(name, kind) == 0) return 1e-9 * (double)s->stats.run.step_ns[i];
+    return 0.0;
+}
+
 static void print_subject(const subject *s)
 {
     double seconds = bench_median(&s->wall);
     double stepping = 1e-9 * (double)(s->stats.run.prefill_ns + s->stats.run.decode_ns);
-    printf("%-40s %6.0f tokens/s %6.1f GF/s, in steps %5.1f %% of the time; %5lld tokens, %3llu steps",
-           s->name, rate(s), 1e-9 * s->flops / seconds, 100.0 * stepping / (s->last * s->workers),
+    printf("%-40s %6.0f tokens/s %6.1f GF/s, in steps %5.1f %% of the time (products %.2f s, attention "
+           "%.2f); %5lld tokens, %3llu steps", s->name, rate(s), 1e-9 * s->flops / seconds,
+           100.0 * stepping / (s->last * s->workers), seconds_of(s, "linear"), seconds_of(s, "attend"),
            (long long)s->n_tokens, (unsigned long long)s->stats.run.steps);
     if (s->stats.kv.shared_tokens > 0)
         printf(", %llu tokens shared", (unsigned long long)s->stats.kv.shared_tokens);
@@ -173,15 +203,22 @@ static void print_subject(const subject *s)
     putchar('\n');
 }
 
-enum { MIXED, EQUAL, ONE, TWO, THREADS, FEW_WORKERS, FEW_THREADS, GEN_WORKERS, GEN_THREADS,
-       MANY_WORKERS, MANY_THREADS, ALIKE, ALIKE_OFF, SHORT_CACHE, SUBJECTS };
+enum { MIXED, MIXED_ALONE, EQUAL, EQUAL_SHORT, ONE, TWO, THREADS, FEW_WORKERS, FEW_THREADS, GEN_WORKERS, GEN_THREADS,
+       MANY_WORKERS, MANY_THREADS, ALIKE, ALIKE_OFF, SHORT_CACHE, SHORT_ALONE, UNEVEN, UNEVEN_ALONE,
+       SUBJECTS };
 
 static void describe(subject *s)
 {
     s[MIXED] = (subject){.name = "mixed lengths, 2 workers", .workers = 2, .threads = 1};
     mixed_lengths(&s[MIXED]);
-    s[EQUAL] = (subject){.name = "equal lengths, 2 workers", .workers = 2, .threads = 1};
-    equal_lengths(&s[EQUAL], s[MIXED].n, count_tokens(&s[MIXED]));
+    s[MIXED_ALONE] = s[MIXED];
+    s[MIXED_ALONE].name = "the same, --off lend";
+    s[MIXED_ALONE].off = SONDE_OFF_LEND;
+    s[EQUAL] = (subject){.name = "equal lengths and arithmetic, 2 workers", .workers = 2, .threads = 1};
+    s[EQUAL_SHORT] = s[EQUAL];
+    s[EQUAL_SHORT].name = "as many of equal lengths, 2 workers";
+    equal_lengths(&s[EQUAL], prompts_of_equal_arithmetic(&s[MIXED]), count_tokens(&s[MIXED]));
+    equal_lengths(&s[EQUAL_SHORT], s[MIXED].n, count_tokens(&s[MIXED]));
     s[ONE] = (subject){.name = "32 prompts of 128, 1 worker", .workers = 1, .threads = 1};
     s[TWO] = (subject){.name = "32 prompts of 128, 2 workers", .workers = 2, .threads = 1};
     s[THREADS] = (subject){.name = "32 prompts of 128, 1 worker of 2 threads", .workers = 1, .threads = 2};
@@ -208,22 +245,55 @@ static void describe(subject *s)
     s[SHORT_CACHE] = s[GEN_WORKERS];
     s[SHORT_CACHE].name = "32 generate 32, a quarter of the cache";
     s[SHORT_CACHE].kv_share = 4;
+    s[UNEVEN] = s[GEN_WORKERS];
+    s[UNEVEN].name = "32 generate 2, 4, ... 64, 2 workers";
+    s[UNEVEN].uneven = true;
+    s[UNEVEN].max_new = 64;
+    for (int i = SHORT_CACHE; i <= UNEVEN; i += UNEVEN - SHORT_CACHE) {
+        s[i + 1] = s[i];
+        s[i + 1].name = "the same, --off lend";
+        s[i + 1].off = SONDE_OFF_LEND;
+    }
 }
 
-static void print_ratios(const subject *s)
+static void print_mixed(const subject *s)
 {
     double tokens = rate(&s[MIXED]) / rate(&s[EQUAL]);
     double more = s[MIXED].flops / s[EQUAL].flops;
-    printf("\nmixed / equal lengths: %.3f of the tokens/s; %.3f of the arithmetic (long prompts have "
-           "%.1f %% more of it a token)\n", tokens, tokens * more, 100.0 * (more - 1.0));
-    printf("two workers / twice one: %.3f; one worker of two threads / twice one: %.3f\n",
-           rate(&s[TWO]) / (2.0 * rate(&s[ONE])), rate(&s[THREADS]) / (2.0 * rate(&s[ONE])));
+    printf("mixed / equal lengths at equal arithmetic: %.3f of the tokens/s, %.3f of the arithmetic a "
+           "second; without lent threads %.3f\n", tokens, tokens * more,
+           more * rate(&s[MIXED_ALONE]) / rate(&s[EQUAL]));
+    printf("mixed / as many of equal lengths: %.3f of the tokens/s (%.1f %% more arithmetic a token)\n",
+           rate(&s[MIXED]) / rate(&s[EQUAL_SHORT]),
+           100.0 * (s[MIXED].flops / s[EQUAL_SHORT].flops - 1.0));
+}
+
+static void print_generation(const subject *s)
+{
     printf("generation, one worker of two threads / two workers: %.3f (16 sequences), %.3f (32), "
            "%.3f (64)\n", rate(&s[FEW_THREADS]) / rate(&s[FEW_WORKERS]),
            rate(&s[GEN_THREADS]) / rate(&s[GEN_WORKERS]),
            rate(&s[MANY_THREADS]) / rate(&s[MANY_WORKERS]));
-    printf("prompts that begin alike, shared / not: %.2f; a quarter of the cache / all: %.3f\n",
-           rate(&s[ALIKE]) / rate(&s[ALIKE_OFF]), rate(&s[SHORT_CACHE]) / rate(&s[GEN_WORKERS]));
+}
+
+/* The ratios whose subjects were among those that ran. */
+static void print_ratios(const subject *s, int64_t first, int64_t last)
+{
+    putchar('\n');
+    if (first <= MIXED && last >= EQUAL_SHORT) print_mixed(s);
+    if (first <= ONE && last >= THREADS)
+        printf("two workers / twice one: %.3f; one worker of two threads / twice one: %.3f\n",
+               rate(&s[TWO]) / (2.0 * rate(&s[ONE])), rate(&s[THREADS]) / (2.0 * rate(&s[ONE])));
+    if (first <= FEW_WORKERS && last >= MANY_THREADS) print_generation(s);
+    if (first <= ALIKE && last >= ALIKE_OFF)
+        printf("prompts that begin alike, shared / not: %.2f\n", rate(&s[ALIKE]) / rate(&s[ALIKE_OFF]));
+    if (first <= GEN_WORKERS && last >= SHORT_ALONE)
+        printf("a quarter of the cache / all: %.3f, nothing lent %.3f\n",
+               rate(&s[SHORT_CACHE]) / rate(&s[GEN_WORKERS]),
+               rate(&s[SHORT_ALONE]) / rate(&s[GEN_WORKERS]));
+    if (first <= UNEVEN && last >= UNEVEN_ALONE)
+        printf("texts of 2 to 64 tokens, lent / nothing lent: %.3f\n",
+               rate(&s[UNEVEN]) / rate(&s[UNEVEN_ALONE]));
 }
 
 int main(int argc, char **argv)
@@ -248,7 +318,7 @@ int main(int argc, char **argv)
             if (i >= first && i <= last && (round >= 0 || i == first)) run(&s[i], round >= 0);
     for (int i = 0; i < SUBJECTS; i++)
         if (s[i].wall.n > 0) print_subject(&s[i]);
-    if (first == 0 && last == SUBJECTS - 1) print_ratios(s);
+    print_ratios(s, first, last);
     bench_load_say(&load);
     for (int i = 0; i < SUBJECTS; i++) {
         sonde_plan_destroy(&s[i].plan);

@@ -409,6 +409,33 @@ static void test_a_cache_too_small_for_one(void **state)
     sonde_plan_destroy(&plan);
 }
 
+/* Sequences that only decode go on in one worker, with the same tokens; when that happens is a matter
+ * of time. Nothing is handed over when it is switched off. */
+static void test_few_that_decode_go_on_together(void **state)
+{
+    sonde_error err = {0};
+    sonde_schedule_stats stats = {0};
+    play alone = {.n = 5, .n_tokens = 9, .max_new = 30};
+    run_case off = {.only = "resid_post", .no_labels = true, .batch_tokens = 24, .batch_sequences = 4,
+                    .off = SONDE_OFF_LEND};
+    sonde_plan *plan = make_plan(*state), *apart = case_plan(*state, &off, &err);
+    assert_int_equal(run_plan(apart, &alone, 3, &stats, &err), SONDE_OK);
+    assert_int_equal(stats.handed, 0);
+    uint64_t handed = 0;
+    for (int i = 0; i < 50 && handed == 0; i++) {
+        play p = {.n = 5, .n_tokens = 9, .max_new = 30};
+        assert_int_equal(run_plan(plan, &p, 3, &stats, &err), SONDE_OK);
+        check_all_done(&p, 30, SONDE_FINISH_DONE);
+        for (int64_t s = 0; s < p.n; s++)
+            assert_memory_equal(p.sequences[s].sampled, alone.sequences[s].sampled,
+                                30 * sizeof(uint32_t));
+        handed = stats.handed;
+    }
+    assert_true(handed > 0);
+    sonde_plan_destroy(&plan);
+    sonde_plan_destroy(&apart);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_failing_memory),
         cmocka_unit_test(test_auto_fills_the_cores),
         cmocka_unit_test(test_a_cache_too_small_for_one),
+        cmocka_unit_test(test_few_that_decode_go_on_together),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -25,7 +25,8 @@ typedef struct sonde_model sonde_model;
     X(ALIAS, 3, "alias", "give every buffer memory of its own")                                    \
     X(PACK, 4, "pack", "leave the weights in the file: no packed copies")                          \
     X(QUANT, 5, "quant", "widen quantised weights when they are packed (in mode exact)")           \
-    X(PREFIX, 6, "prefix", "run every row of prompts that begin alike")
+    X(PREFIX, 6, "prefix", "run every row of prompts that begin alike")                             \
+    X(LEND, 7, "lend", "workers with few sequences left keep them and their threads")
 #define SONDE_OFF_ENUM(name, bit, text, help) SONDE_OFF_##name = 1u << (bit),
 #define SONDE_OFF_OR(name, bit, text, help) | 1u << (bit)
 enum {
