@@ -140,8 +140,8 @@ sonde_status sonde_run_create(const sonde_plan *plan, const sonde_run_options *o
                               sonde_run **run, sonde_error *err);
 void sonde_run_destroy(sonde_run **run);
 sonde_kv *sonde_run_kv(const sonde_run *run);
-/* Steps that follow run on so many threads, which no bit depends on. On failure the run keeps those that
- * it has. [run thread] */
+/* Steps that follow run on so many threads, which no bit depends on. On failure the run keeps those
+ * that it has. [run thread] */
 sonde_status sonde_run_set_threads(sonde_run *run, int32_t threads, sonde_error *err);
 
 /* A sequence with room for max_positions tokens; pages are taken as it grows. `rope_length` is the

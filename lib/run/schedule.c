@@ -327,7 +327,8 @@ static sonde_status open_shared(shared_state *shared, sonde_error *err)
     for (size_t i = 0; i < n; i++) {
         shared->reports[i] = (worker_report){.oldest = UINT64_MAX, .rows = -1};
         shared->reports[i].handed = sonde_alloc(most, sizeof(flight *));
-        if (!shared->reports[i].handed) return sonde_no_memory(err, "the workers", most * sizeof(flight *));
+        if (!shared->reports[i].handed)
+            return sonde_no_memory(err, "the workers", most * sizeof(flight *));
     }
     shared->starved = UINT64_MAX;
     sonde_plan_wants(plan, &shared->shows, &shared->writes, &shared->labels);

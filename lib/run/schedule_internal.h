@@ -10,7 +10,8 @@
 #include <pthread.h>
 
 /* Rows of a decode step from which reading the weights costs little beside the arithmetic
- * (bench_schedule: with 8 a worker one of all threads is 1.07 times as fast, with 16 0.98 times). */
+ * (bench_schedule: with 8 a worker one of all threads is 1.07 times as fast, with 16 0.98
+ * times). */
 #define SONDE_ENOUGH_ROWS 12
 
 typedef struct flight flight;
@@ -84,12 +85,13 @@ typedef struct worker {
 /* schedule_step.c: one step over the worker's flights: rows, labels, sampling, ends. False: none of
  * them can go on before something changes. */
 bool sonde_schedule_step(worker *w);
-/* schedule_lend.c. Takes in what others handed over; false: nothing is left, the worker is at its end. */
+/* schedule_lend.c. Takes in what others handed over; false: nothing is left, the worker is at its
+ * end. */
 bool sonde_schedule_goes_on(worker *w, bool more);
 /* Threads of workers that are at their end. */
 void sonde_schedule_borrow(worker *w);
-/* Gives all flights away and ends where others can decode them in the same steps. `more`: the source
- * has not ended. */
+/* Gives all flights away and ends where others can decode them in the same steps. `more`: the
+ * source has not ended. */
 bool sonde_schedule_hand_over(worker *w, bool more);
 /* schedule_pages.c: who holds pages of the cache. */
 sonde_status sonde_schedule_check_fits(const shared_state *shared, const flight *f, sonde_error *err);

@@ -8,11 +8,13 @@
  *
  * Subjects: every resid_post in bf16 with the default codec; one layer's; every hook point but
  * logits, scores and pattern visited and none copied. With --raw 1 instead: every hook point of every
- * layer with --codec raw into FOR_FILES (a RAM disk), beside the memory's read rate.
+ * layer with --codec raw into FOR_FILES (a RAM disk): what each stage moves beside the memory's read rate.
  */
 #include "bench.h"
 #include "checkpoint.h"
+#include "core/cpu.h"
 #include "sonde/job.h"
+#include "team.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -83,10 +85,12 @@ static double cpu_seconds(void)
            1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-/* Seconds of the wall and of all processors that one run takes. */
+/* Seconds of the wall and of all processors that one run takes. The file of the run before is removed
+ * first: on some disks that takes as long as writing it, and it is not this run's. */
 static void run(subject *s, double *wall, double *cpu)
 {
     sonde_error err = {0};
+    unlink(output);
     double begin = bench_wall(), begin_cpu = cpu_seconds();
     check(sonde_job_capture(s->job, output, NULL, &s->last, &err), &err);
     *wall = bench_wall() - begin;
@@ -156,42 +160,59 @@ static void rounds_of(subject *base, subject *subjects, int n_subjects, int64_t 
         }
 }
 
-/* GB/s of one thread reading 256 MiB. */
-static double read_rate(void)
+#define STREAM_BYTES ((size_t)256 << 20)
+
+/* GB/s that a team reads memory at. */
+static double read_rate(const bench_team *team, const char *data)
 {
-    size_t bytes = (size_t)256 << 20;
-    char *data = malloc(bytes);
-    if (!data) return NAN;
-    memset(data, 1, bytes);
-    volatile uint64_t sum = 0;
     double begin = bench_wall();
-    sum += bench_stream(data, bytes);
-    double rate = (double)bytes / (bench_wall() - begin) * 1e-9;
-    free(data);
-    return rate;
+    bench_team_stream(team, data, STREAM_BYTES);
+    return (double)STREAM_BYTES / (bench_wall() - begin) * 1e-9;
 }
 
-/* Memory that is written at least: rows into chunks, chunks into the file. */
+/* What a stage moves in the seconds that its threads spend in it, beside what one thread reads. */
+static void print_stage(const char *what, double bytes, uint64_t ns, double one)
+{
+    double rate = ns > 0 ? bytes / (double)ns : NAN;
+    printf("  %-62s %7.1f MB in %6.3f s: %5.2f GB/s, %3.0f %% of what one thread reads\n", what,
+           1e-6 * bytes, 1e-9 * (double)ns, rate, 100 * rate / one);
+}
+
+/* Bytes that pass through registers or a copy of the system's: lines that a write fetches first and what
+ * caches keep are not counted. Stored as f32, so that a row has as many bytes in the run and in the file. */
 static void print_raw(subject *s, int64_t rounds)
 {
-    bench_times rates = {0}, reads = {0};
+    bench_times walls = {0}, one = {0}, all = {0};
+    bench_team teams[2];
+    char *data = malloc(STREAM_BYTES);
     double wall, cpu;
+    if (!data) exit(1);
+    memset(data, 1, STREAM_BYTES);
+    bench_team_open(&teams[0], 1, sonde_cpu_best());
+    bench_team_open(&teams[1], sonde_cpu_count(), sonde_cpu_best());
+    run(s, &wall, &cpu);
     for (int64_t r = 0; r < rounds; r++) {
         run(s, &wall, &cpu);
-        bench_add(&rates, (double)s->last.totals.bytes_raw / wall * 1e-9);
-        bench_add(&reads, read_rate());
+        bench_add(&walls, wall);
+        bench_add(&one, read_rate(&teams[0], data));
+        bench_add(&all, read_rate(&teams[1], data));
     }
-    double rate = bench_median(&rates), read = bench_median(&reads);
-    printf(
-        "every hook point, raw: %.1f MB a run, %.2f GB/s of rows into the file; one thread reads "
-        "memory at %.1f GB/s\n",
-        1e-6 * (double)s->last.totals.bytes_raw, rate, read);
-    printf("  moved at least 5 times (read, chunk written, read, file written and its lines "
-           "fetched): %.2f GB/s, %.0f %% of it\n",
-           5 * rate, 500 * rate / read);
-    printf("  last run: prefill %.3f s over all workers, hooks %.3f, write %.3f, wait %.3f\n",
-           1e-9 * (double)s->last.prefill_ns, 1e-9 * (double)s->last.hook_ns,
-           1e-9 * (double)s->last.write_ns, 1e-9 * (double)s->last.wait_ns);
+    const sonde_job_summary *l = &s->last;
+    double rows = (double)l->totals.bytes_raw, stored = (double)l->totals.bytes_stored;
+    double seconds = bench_median(&walls), reads = bench_median(&all);
+    printf("every hook point, raw: %.1f MB in %.2f s, %.2f GB/s of rows into the file; memory is read at "
+           "%.1f GB/s by one thread, %.1f by %d\n", 1e-6 * rows, seconds, 1e-9 * rows / seconds,
+           bench_median(&one), reads, sonde_cpu_count());
+    print_stage("hooks (all workers): rows read, chunks written", 2 * rows, l->hook_ns,
+                bench_median(&one));
+    print_stage("writer: chunks hashed, read, the file's pages written", 3 * stored, l->write_ns,
+                bench_median(&one));
+    double moved = 2 * rows + 3 * stored;
+    printf("  both over the whole run: %.2f GB/s, %.0f %% of what %d threads read; prefill %.3f s over all "
+           "workers, wait %.3f\n", 1e-9 * moved / seconds, 1e-7 * moved / seconds / reads,
+           sonde_cpu_count(), 1e-9 * (double)l->prefill_ns, 1e-9 * (double)l->wait_ns);
+    for (int i = 0; i < 2; i++) bench_team_close(&teams[i]);
+    free(data);
 }
 
 static const char *text_option(int argc, char **argv, const char *name, const char *fallback)

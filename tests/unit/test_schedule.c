@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -41,8 +42,17 @@ typedef struct play {
     int64_t given, laters;
     _Atomic int cancel_calls, token_calls;
     _Atomic int in_next;
+    bool meet; /* two sequences in two workers, neither of which goes on alone */
+    _Atomic int n_given, n_sampled[2];
     one sequences[MAX_SEQUENCES];
 } play;
+
+/* Ten seconds at most. */
+static void wait_until(_Atomic int *number, int n)
+{
+    for (int i = 0; i < 10000 && atomic_load(number) < n; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
 
 static sonde_status next(void *context, sonde_request *request, sonde_next *what, sonde_error *err)
 {
@@ -65,6 +75,7 @@ static sonde_status next(void *context, sonde_request *request, sonde_next *what
                                    .keep = p->keep_some ? p->keep : NULL,
                                    .keep_generated = p->keep_generated, .user = s};
         *what = SONDE_NEXT_GIVEN;
+        atomic_fetch_add(&p->n_given, 1);
     }
     atomic_fetch_sub(&p->in_next, 1);
     return status;
@@ -74,6 +85,7 @@ static sonde_status point(void *context, int worker, const sonde_tap_view *view,
 {
     play *p = context;
     (void)worker;
+    if (p->meet) wait_until(&p->n_given, 2);
     for (int64_t i = 0; i < view->n_spans; i++) {
         one *s = view->users[view->spans[i].item];
         s->rows += view->spans[i].count;
@@ -93,6 +105,8 @@ static sonde_status token(void *context, void *user, int64_t position, uint32_t 
     assert_true(isnan(label.logprob) && label.rank == -1); /* nobody asked */
     assert_false(s->done);
     s->sampled[s->n_sampled++] = id;
+    if (p->meet) atomic_fetch_add(&p->n_sampled[s->index], 1);
+    if (p->meet && s->n_sampled == 3) wait_until(&p->n_sampled[1 - s->index], 3);
     *stop = p->stop_at && s->n_sampled == p->stop_at;
     for (int i = 0; i < 2; i++)
         if (p->fail_token_of[i] == s->index + 1 && s->n_sampled == 2)
@@ -409,31 +423,35 @@ static void test_a_cache_too_small_for_one(void **state)
     sonde_plan_destroy(&plan);
 }
 
-/* Sequences that only decode go on in one worker, with the same tokens; when that happens is a matter
- * of time. Nothing is handed over when it is switched off. */
+static sonde_schedule_stats run_two(const sonde_plan *plan, play *p)
+{
+    sonde_error err = {0};
+    sonde_schedule_stats stats;
+    sonde_schedule_options options = {.workers = 2, .threads = 1, .batch_tokens = 8,
+                                      .batch_sequences = 4, .chunk = 8};
+    sonde_schedule_callbacks callbacks = {.context = p, .next = next, .point = point,
+                                          .token = token, .done = done, .cancelled = cancelled};
+    assert_int_equal(sonde_schedule_run(plan, &options, &callbacks, &stats, &err), SONDE_OK);
+    check_all_done(p, 30, SONDE_FINISH_DONE);
+    return stats;
+}
+
+/* Two sequences that only decode go on in one worker, with the same tokens; not when it is switched
+ * off. */
 static void test_few_that_decode_go_on_together(void **state)
 {
     sonde_error err = {0};
-    sonde_schedule_stats stats = {0};
-    play alone = {.n = 5, .n_tokens = 9, .max_new = 30};
+    play together = {.n = 2, .n_tokens = 9, .max_new = 30, .meet = true}, apart = together;
     run_case off = {.only = "resid_post", .no_labels = true, .batch_tokens = 24, .batch_sequences = 4,
                     .off = SONDE_OFF_LEND};
-    sonde_plan *plan = make_plan(*state), *apart = case_plan(*state, &off, &err);
-    assert_int_equal(run_plan(apart, &alone, 3, &stats, &err), SONDE_OK);
-    assert_int_equal(stats.handed, 0);
-    uint64_t handed = 0;
-    for (int i = 0; i < 50 && handed == 0; i++) {
-        play p = {.n = 5, .n_tokens = 9, .max_new = 30};
-        assert_int_equal(run_plan(plan, &p, 3, &stats, &err), SONDE_OK);
-        check_all_done(&p, 30, SONDE_FINISH_DONE);
-        for (int64_t s = 0; s < p.n; s++)
-            assert_memory_equal(p.sequences[s].sampled, alone.sequences[s].sampled,
-                                30 * sizeof(uint32_t));
-        handed = stats.handed;
-    }
-    assert_true(handed > 0);
-    sonde_plan_destroy(&plan);
-    sonde_plan_destroy(&apart);
+    sonde_plan *lends = make_plan(*state), *keeps = case_plan(*state, &off, &err);
+    assert_int_equal(run_two(lends, &together).handed, 1);
+    assert_int_equal(run_two(keeps, &apart).handed, 0);
+    for (int64_t s = 0; s < 2; s++)
+        assert_memory_equal(together.sequences[s].sampled, apart.sequences[s].sampled,
+                            30 * sizeof(uint32_t));
+    sonde_plan_destroy(&lends);
+    sonde_plan_destroy(&keeps);
 }
 
 int main(void)
