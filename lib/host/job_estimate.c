@@ -22,6 +22,7 @@ typedef struct flight_window {
     int64_t size, count, pages_sum, rows_sum, most_pages;
     int64_t all_pages, all_rows; /* of the whole run */
     int64_t longest;             /* rows of one sequence */
+    double keys; /* that the rows of a step of one sequence's prompt see on average, at most */
     int64_t batch_rows;
 } flight_window;
 
@@ -31,6 +32,9 @@ typedef struct estimate {
     sonde_plan *plan;
     sonde_job_cost *cost;
     uint64_t *output_rows, *output_units; /* [outputs] rows, and rows or keys */
+    /* Rows that wait for the end of their sequence, where only that decides which are kept: as the
+     * file would have them and, as they wait, in fp32: of the run, and the most of one sequence. */
+    uint64_t deferred_stored, deferred, deferred_most, deferred_one;
     double flops;
     flight_window window;
     bool shares;    /* beginnings that nobody wants to see stay in the cache for a while */
@@ -82,14 +86,17 @@ static void count_output(estimate *e, const sonde_flow *flow, int32_t index, int
     /* Expressions that look back are only bounded: every row. */
     bool all = line->deferred;
     uint64_t rows = (all ? (uint64_t)n : line->rank[n]) + (more ? (uint64_t)generated : 0);
-    e->output_rows[index] += rows;
-    if (o->ragged_class < 0) {
-        e->output_units[index] += rows;
-        return;
+    uint64_t units = rows;
+    if (o->ragged_class >= 0) {
+        const sonde_ragged_class *c = &e->pipeline->classes[o->ragged_class];
+        units = all ? generated_keys(c, 0, n) : flow->visible[o->ragged_class][n];
+        if (more) units += generated_keys(c, n, generated);
     }
-    const sonde_ragged_class *c = &e->pipeline->classes[o->ragged_class];
-    e->output_units[index] += all ? generated_keys(c, 0, n) : flow->visible[o->ragged_class][n];
-    if (more) e->output_units[index] += generated_keys(c, n, generated);
+    e->output_rows[index] += rows;
+    e->output_units[index] += units;
+    if (!all) return;
+    e->deferred_stored += units * o->row_bytes;
+    e->deferred_one += units * o->row_bytes / sonde_dtype_bytes(o->stored, 1) * sizeof(float);
 }
 
 static void count_prompt(estimate *e, const sonde_flow *flow)
@@ -104,7 +111,10 @@ static void count_prompt(estimate *e, const sonde_flow *flow)
     }
     cost->prompt_tokens += (uint64_t)n;
     cost->generated_tokens_max += (uint64_t)max_new;
+    e->deferred_one = 0;
     for (int32_t i = 0; i < e->pipeline->n_outputs; i++) count_output(e, flow, i, generated);
+    e->deferred += e->deferred_one;
+    e->deferred_most = SONDE_MAX(e->deferred_most, e->deferred_one);
     bool more = generated > 0 && sonde_flow_wants_generated(flow), all = false;
     for (int32_t s = 0; s < e->pipeline->n_slots; s++) all = all || flow->lines[s].deferred;
     int64_t kept = all ? n : (int64_t)flow->union_rank[n];
@@ -114,6 +124,8 @@ static void count_prompt(estimate *e, const sonde_flow *flow)
     add_to_window(&e->window, (n + generated + PAGE_POSITIONS - 1) / PAGE_POSITIONS, n, max_new > 1);
     e->window.all_rows += n + generated;
     e->window.longest = SONDE_MAX(e->window.longest, n + generated);
+    double keys = (double)n - (double)SONDE_MIN(n, e->window.batch_rows) / 2.0;
+    e->window.keys = SONDE_MAX(e->window.keys, keys);
     sonde_plan_sequence rows = {n, kept, generated, max_new > 0};
     e->flops += sonde_plan_flops(e->plan, &rows);
     e->generates = e->generates || more;
@@ -177,6 +189,16 @@ static sonde_status list_costs(estimate *e, sonde_error *err)
 /* What an open file takes beside its points: HDF5's own records, columns of rows and sequences. */
 #define STORE_FIXED_BYTES ((uint64_t)3 << 20)
 #define STORE_CHUNK_BYTES ((uint64_t)1 << 20)
+#define STORE_CHUNK_ROWS 4096u /* at most, of rows that are no lists */
+
+/* Rows of generating sequences that wait to be numbered, and those that wait for their end. */
+static uint64_t waiting_bytes(const estimate *e, uint64_t whole)
+{
+    uint64_t flying = (uint64_t)e->job->workers * (uint64_t)e->window.size;
+    uint64_t deferred = SONDE_MIN(e->deferred, flying * e->deferred_most);
+    uint64_t others = whole - SONDE_MIN(whole, e->deferred_stored);
+    return deferred + (e->generates ? SONDE_MIN(others, SONDE_JOB_WINDOW_BYTES) : 0);
+}
 
 /* Open chunks of every dataset (rows of several workers are apart by more than one), what waits for
  * codec and disk, and rows that wait to be numbered: then they fill one chunk after the other. */
@@ -185,12 +207,13 @@ static uint64_t store_bytes(const estimate *e)
     uint64_t chunks = 0, whole = 0, together = e->job->workers > 1 && !e->generates ? 2 : 1;
     for (int32_t i = 0; i < e->pipeline->n_outputs; i++) {
         const sonde_pipe_output *o = &e->pipeline->outputs[i];
-        uint64_t bytes = e->output_units[i] * o->row_bytes;
-        chunks += SONDE_MIN(bytes, together * STORE_CHUNK_BYTES);
+        uint64_t bytes = e->output_units[i] * o->row_bytes, chunk = STORE_CHUNK_BYTES;
+        if (o->ragged_class < 0) chunk = SONDE_MIN(chunk, STORE_CHUNK_ROWS * o->row_bytes);
+        chunks += SONDE_MIN(bytes, together * chunk);
         whole += bytes;
     }
     uint64_t fixed = STORE_FIXED_BYTES + SONDE_MIN(whole / 4, (uint64_t)8 << 20);
-    return fixed + chunks + (e->generates ? SONDE_MIN(whole, SONDE_JOB_WINDOW_BYTES) : 0);
+    return fixed + chunks + waiting_bytes(e, whole);
 }
 
 /* States of the probes: of the sequences in flight, and the total. */
@@ -202,17 +225,25 @@ static uint64_t state_bytes(const estimate *e)
     return one * (SONDE_MIN(e->cost->sequences, flying) + 1);
 }
 
-/* Memory of arenas is taken as rows first fill it, and no more rows fill it than the run has; scores
- * and patterns take as many keys as the longest sequence shows. */
+/* Scores and patterns of a step lie one behind the other, as many keys of a row as it sees:
+ * of a step full of a prompt's last rows, or of a generated row of every sequence. */
+static double ragged_bytes(const estimate *e, const sonde_plan_info *plan)
+{
+    const flight_window *w = &e->window;
+    double together = (double)SONDE_MIN((uint64_t)w->size, e->cost->sequences);
+    double decode = e->generates ? together * (double)w->longest / (double)plan->batch_rows : 0.0;
+    double keys = SONDE_MAX(w->keys, decode), room = (double)plan->ragged_keys;
+    return room > 0.0 ? (double)plan->ragged_bytes * SONDE_MIN(keys / room, 1.0) : 0.0;
+}
+
+/* Memory of arenas is taken as rows first fill it, and no more rows fill it than the run has. */
 static uint64_t run_bytes(const estimate *e, const sonde_plan_info *plan)
 {
     uint64_t workers = (uint64_t)e->job->workers;
     uint64_t one = sonde_plan_run_bytes(e->plan, e->job->threads);
     uint64_t scratch = sonde_plan_run_bytes(e->plan, 2 * e->job->threads) - one;
     double filled = (double)e->window.all_rows / ((double)workers * (double)plan->batch_rows);
-    double shown = (double)e->window.longest / (double)plan->max_positions;
-    double ragged = (double)plan->ragged_bytes * SONDE_MIN(shown, 1.0);
-    double rows = (double)(one - scratch - plan->ragged_bytes) + ragged;
+    double rows = (double)(one - scratch - plan->ragged_bytes) + ragged_bytes(e, plan);
     return workers * (scratch + (uint64_t)(rows * SONDE_MIN(filled, 1.0))) + plan->rope_bytes;
 }
 

@@ -111,6 +111,15 @@ bool sonde_plan_lends_threads(const sonde_plan *plan)
     return !(plan->options.off & SONDE_OFF_LEND);
 }
 
+static int64_t ragged_keys(const sonde_plan *plan)
+{
+    int64_t keys = 0;
+    for (int64_t i = 0; i < plan->model->recipe->n_buffers; i++)
+        if (plan->model->recipe->buffers[i].ragged && plan->buffers[i].used)
+            keys = SONDE_MAX(keys, sonde_plan_most_keys(plan, (sonde_buf)i));
+    return keys;
+}
+
 void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
 {
     *info = (sonde_plan_info){.last_layer = -1,
@@ -119,6 +128,7 @@ void sonde_plan_info_get(const sonde_plan *plan, sonde_plan_info *info)
                               .max_positions = plan->options.max_positions,
                               .arena_bytes = plan->arena_bytes,
                               .ragged_bytes = plan->ragged_bytes,
+                              .ragged_keys = ragged_keys(plan),
                               .scratch_bytes_per_thread = scratch_bytes(plan),
                               .rope_bytes = plan->rope_bytes,
                               .kv_bytes_per_page_all_layers = plan->kv_block_bytes};

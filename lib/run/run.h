@@ -48,6 +48,7 @@ typedef struct sonde_plan_info {
     int64_t batch_rows;   /* after lowering */
     int64_t max_sequences, max_positions;
     uint64_t arena_bytes, ragged_bytes, scratch_bytes_per_thread, rope_bytes;
+    int64_t ragged_keys; /* that ragged_bytes has room for in each of batch_rows rows */
     uint64_t kv_bytes_per_page_all_layers; /* 64 positions of one sequence, planned layers only */
     double weight_bytes; /* that every step reads, experts apart */
     double expert_bytes, expert_bytes_per_row; /* of all experts; of those that a row chooses */
