@@ -1,7 +1,8 @@
 /*
  * pool.c - threads that run one loop together. A new loop bumps `generation`; workers spin a little
- * for it, then sleep. Items are claimed from one atomic counter in pieces that get smaller towards
- * the end: neighbours stay together, and no thread is left with much when the others are done.
+ * for it, then sleep. Each thread has a share of neighbouring items and takes it from its front in
+ * pieces that get smaller towards the end: what follows a piece is nearly always the same thread's
+ * next one. A thread that is done takes half of what another has left, from its end.
  */
 #include "pool.h"
 
@@ -18,9 +19,15 @@
 
 #define SPINS 4000
 
+/* Items [low 32 bits, high 32 bits) that nobody has taken yet, in a cache line of their own. */
+typedef struct pool_share {
+    alignas(64) _Atomic uint64_t range;
+} pool_share;
+
 struct sonde_pool {
     int n_threads, n_started;
     pthread_t *threads;
+    pool_share *shares; /* [n_threads] */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     _Atomic int sleeping;
@@ -28,10 +35,9 @@ struct sonde_pool {
     /* the loop at hand */
     sonde_pool_function *function;
     void *context;
-    int64_t n, grain;
+    int64_t first, grain; /* item 0 of the shares; least piece */
     /* what threads spin on, and what they all write, in cache lines of their own */
     alignas(64) _Atomic uint64_t generation;
-    alignas(64) _Atomic int64_t next;
     alignas(64) _Atomic int busy;
 };
 
@@ -40,24 +46,37 @@ typedef struct pool_thread {
     int index;
 } pool_thread;
 
-/* The next piece, or nothing: a share of what is left, at least the grain. */
-static bool take(sonde_pool *pool, int64_t *begin, int64_t *end)
+static uint64_t range_of(int64_t begin, int64_t end)
 {
-    int64_t at = atomic_load(&pool->next);
+    return (uint64_t)begin | (uint64_t)end << 32;
+}
+
+/* Takes from a share: its owner from the front a quarter of what is left, others from the end half
+ * of it, at least the grain. */
+static bool take(sonde_pool *pool, int from, bool own, int64_t *begin, int64_t *end)
+{
+    _Atomic uint64_t *share = &pool->shares[from].range;
+    uint64_t range = atomic_load(share), rest;
     do {
-        int64_t left = pool->n - at;
+        int64_t first = (int64_t)(range & UINT32_MAX), last = (int64_t)(range >> 32);
+        int64_t left = last - first;
         if (left <= 0) return false;
-        int64_t piece = SONDE_MAX(pool->grain, left / (4 * pool->n_threads));
-        *begin = at;
-        *end = at + SONDE_MIN(piece, left);
-    } while (!atomic_compare_exchange_weak(&pool->next, &at, *end));
+        int64_t piece = SONDE_MIN(left, SONDE_MAX(pool->grain, left / (own ? 4 : 2)));
+        *begin = own ? first : last - piece;
+        *end = *begin + piece;
+        rest = own ? range_of(*end, last) : range_of(first, *begin);
+    } while (!atomic_compare_exchange_weak(share, &range, rest));
     return true;
 }
 
 static void claim(sonde_pool *pool, int thread)
 {
     int64_t begin, end;
-    while (take(pool, &begin, &end)) pool->function(pool->context, begin, end, thread);
+    for (int i = 0; i < pool->n_threads; i++) {
+        int from = (thread + i) % pool->n_threads;
+        while (take(pool, from, i == 0, &begin, &end))
+            pool->function(pool->context, pool->first + begin, pool->first + end, thread);
+    }
 }
 
 static void wait_generation(sonde_pool *pool, uint64_t seen)
@@ -122,8 +141,9 @@ sonde_status sonde_pool_create(int n_threads, sonde_pool **out, sonde_error *err
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->threads = sonde_alloc((size_t)n_threads, sizeof *pool->threads);
-    sonde_status status = pool->threads ? start_threads(pool, err)
-                                        : sonde_no_memory(err, "a thread pool", 64);
+    pool->shares = sonde_alloc((size_t)n_threads, sizeof *pool->shares);
+    sonde_status status = pool->threads && pool->shares ? start_threads(pool, err)
+                                                        : sonde_no_memory(err, "a thread pool", 64);
     if (status == SONDE_OK) *out = pool;
     else sonde_pool_destroy(&pool);
     return status;
@@ -139,6 +159,7 @@ void sonde_pool_destroy(sonde_pool **out)
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     sonde_free(pool->threads);
+    sonde_free(pool->shares);
     sonde_free(pool);
     *out = NULL;
 }
@@ -153,6 +174,21 @@ int64_t sonde_pool_grain(const sonde_pool *pool, int64_t n)
     return SONDE_MAX(1, n / (sonde_pool_threads(pool) * 32));
 }
 
+/* At most INT32_MAX items. */
+static void run_loop(sonde_pool *pool, int64_t first, int64_t n)
+{
+    pool->first = first;
+    for (int t = 0; t < pool->n_threads; t++)
+        atomic_store(&pool->shares[t].range,
+                     range_of(n * t / pool->n_threads, n * (t + 1) / pool->n_threads));
+    atomic_store(&pool->busy, pool->n_threads - 1);
+    start_generation(pool);
+    claim(pool, 0);
+    for (int i = 0; atomic_load(&pool->busy) > 0; i++)
+        if (i < SPINS) RELAX();
+        else sched_yield();
+}
+
 void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_function *function,
                     void *context)
 {
@@ -163,13 +199,7 @@ void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_funct
     }
     pool->function = function;
     pool->context = context;
-    pool->n = n;
     pool->grain = grain;
-    atomic_store(&pool->next, 0);
-    atomic_store(&pool->busy, pool->n_threads - 1);
-    start_generation(pool);
-    claim(pool, 0);
-    for (int i = 0; atomic_load(&pool->busy) > 0; i++)
-        if (i < SPINS) RELAX();
-        else sched_yield();
+    for (int64_t first = 0; first < n; first += INT32_MAX)
+        run_loop(pool, first, SONDE_MIN(n - first, INT32_MAX));
 }

@@ -20,8 +20,9 @@ int sonde_pool_threads(const sonde_pool *pool);
 /* A grain for a loop over n items that cost about the same: so small that the last pieces are a few
  * hundredths of a thread's share. */
 int64_t sonde_pool_grain(const sonde_pool *pool, int64_t n);
-/* Calls `function` over [0, n) in pieces of at least `grain` (but for the last) and returns when all
- * are done. A NULL pool runs everything in the calling thread. [one thread at a time per object] */
+/* Calls `function` over [0, n) in pieces of at least `grain` (but for a thread's last) and returns when
+ * all are done. Each thread begins with a share of neighbours, in order, then takes what others have
+ * left. A NULL pool runs everything in the calling thread. [one thread at a time per object] */
 void sonde_pool_for(sonde_pool *pool, int64_t n, int64_t grain, sonde_pool_function *function,
                     void *context);
 
