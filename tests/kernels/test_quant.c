@@ -13,18 +13,6 @@
 
 #include <cmocka.h>
 
-static const sonde_dtype kinds[] = {SONDE_DTYPE_Q4_0, SONDE_DTYPE_Q4_1, SONDE_DTYPE_Q5_0,
-                                    SONDE_DTYPE_Q5_1, SONDE_DTYPE_Q8_0, SONDE_DTYPE_Q4_K,
-                                    SONDE_DTYPE_Q5_K, SONDE_DTYPE_Q6_K};
-static const sonde_cpu_level levels[] = {SONDE_CPU_SCALAR, SONDE_CPU_AVX2, SONDE_CPU_AVX512};
-
-static const sonde_backend *backend_of(sonde_cpu_level level)
-{
-    const sonde_backend *backend = NULL;
-    assert_int_equal(sonde_backend_get("cpu", level, &backend, NULL), SONDE_OK);
-    return backend;
-}
-
 static void *memory(int64_t n, size_t each)
 {
     void *block = sonde_alloc((size_t)n, each);
@@ -58,7 +46,7 @@ static void product_init(product *p, sonde_dtype kind, int64_t m, int64_t n, int
     *p = (product){.m = m, .n = n, .k = k, .x = memory(m * k, 4), .y = memory(m * n, 4),
                    .expected = memory(m * n, 4), .row = memory(k, 4)};
     test_fill_normal(random, p->x, m * k);
-    assert_true(linear_weight_init(&p->weight, backend_of(SONDE_CPU_AVX512), kind, n, k, random));
+    assert_true(linear_weight_init(&p->weight, kernel_backend(SONDE_CPU_AVX512), kind, n, k, random));
     assert_int_equal(p->weight.packed.dtype, kind);
 }
 
@@ -95,9 +83,9 @@ static void check_levels(product *p, int64_t m)
 {
     sonde_linear_args args = {.x = p->x, .x_stride = p->k, .m = m, .n_parts = 1};
     args.parts[0] = (sonde_linear_part){.weight = &p->weight.packed, .y = p->y, .y_stride = p->n};
-    for (size_t l = 0; l < SONDE_COUNT(levels); l++) {
-        if (sonde_cpu_best() < levels[l]) continue;
-        const sonde_backend *backend = backend_of(levels[l]);
+    for (size_t l = 0; l < SONDE_COUNT(all_levels); l++) {
+        if (sonde_cpu_best() < all_levels[l]) continue;
+        const sonde_backend *backend = kernel_backend(all_levels[l]);
         memset(p->y, 0xA5, (size_t)(p->m * p->n) * sizeof *p->y);
         linear_run(backend, &args);
         check(p, m, backend->level);
@@ -114,16 +102,16 @@ static void test_rows_are_the_decoded_ones(void **state)
 {
     (void)state;
     test_random random = {11};
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++) {
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++) {
         product p;
-        product_init(&p, kinds[i], 1, 71, 512, &random);
+        product_init(&p, quant_kinds[i], 1, 71, 512, &random);
         float *row = memory(512, 4);
         int32_t ids[71];
         for (int32_t n = 0; n < 71; n++) ids[n] = (n * 13) % 71;
         float *y = memory((int64_t)71 * 512, 4);
         sonde_embed_args embed = {.weight = &p.weight.packed, .ids = ids, .m = 71, .y = y,
                                   .y_stride = 512};
-        backend_of(SONDE_CPU_AVX512)->embed(&embed, 0, 71);
+        kernel_backend(SONDE_CPU_AVX512)->embed(&embed, 0, 71);
         for (int64_t n = 0; n < 71; n++) {
             sonde_matrix_row(&p.weight.source, n, p.row);
             sonde_quant_row(&p.weight.packed, n, row);
@@ -145,12 +133,13 @@ static void test_products_are_those_of_decoded_weights(void **state)
     static const int64_t ns[] = {1, 31, 64, 100}, ks[] = {256, 1024};
     static const int64_t ms[] = {1, 2, 3, 4, 5, 6, 7, 13, 30};
     test_random random = {12};
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++)
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++)
         for (size_t n = 0; n < SONDE_COUNT(ns); n++)
             for (size_t k = 0; k < SONDE_COUNT(ks); k++) {
                 product p;
-                bool blocks = sonde_dtype_block_elements(kinds[i]) == 32;
-                product_init(&p, kinds[i], 30, ns[n], blocks ? ks[k] + 32 * (int64_t)n : ks[k], &random);
+                bool blocks = sonde_dtype_block_elements(quant_kinds[i]) == 32;
+                product_init(&p, quant_kinds[i], 30, ns[n],
+                             blocks ? ks[k] + 32 * (int64_t)n : ks[k], &random);
                 set_expected(&p);
                 for (size_t m = 0; m < SONDE_COUNT(ms); m++) check_levels(&p, ms[m]);
                 product_reset(&p);
@@ -164,18 +153,18 @@ static void test_odd_numbers(void **state)
     static const uint16_t halves[] = {0x7C00, 0xFC00, 0x7E01, 0x0001, 0x8003, 0x0000, 0x8000, 0x7BFF};
     static const float odd[] = {INFINITY, -INFINITY, NAN, 0x1p-149f, -0x1p-130f, 3e38f, -0.0f, 0.0f};
     test_random random = {13};
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++) {
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++) {
         product p;
-        product_init(&p, kinds[i], 9, 64, 512, &random);
-        int64_t size = sonde_dtype_block_bytes(kinds[i]);
-        int64_t elements = sonde_dtype_block_elements(kinds[i]);
-        int64_t at = kinds[i] == SONDE_DTYPE_Q6_K ? 208 : 0;
+        product_init(&p, quant_kinds[i], 9, 64, 512, &random);
+        int64_t size = sonde_dtype_block_bytes(quant_kinds[i]);
+        int64_t elements = sonde_dtype_block_elements(quant_kinds[i]);
+        int64_t at = quant_kinds[i] == SONDE_DTYPE_Q6_K ? 208 : 0;
         for (int64_t n = 0; n < 64; n += 3) {
             uint8_t *block = (uint8_t *)p.weight.stored + (n * 512 / elements + n % 2) * size;
             memcpy(block + at, &halves[n / 3 % 8], 2);
         }
         for (int64_t m = 1; m < 9; m++) p.x[m * 512 + 37 * m] = odd[m - 1];
-        backend_of(SONDE_CPU_AVX512)->pack(&p.weight.source, &p.weight.packed, 0, 2, p.row);
+        kernel_backend(SONDE_CPU_AVX512)->pack(&p.weight.source, &p.weight.packed, 0, 2, p.row);
         set_expected(&p);
         check_levels(&p, 1);
         check_levels(&p, 4);

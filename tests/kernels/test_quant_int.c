@@ -12,15 +12,9 @@
 
 #include <cmocka.h>
 
-static const sonde_dtype kinds[] = {SONDE_DTYPE_Q4_0, SONDE_DTYPE_Q4_1, SONDE_DTYPE_Q5_0,
-                                    SONDE_DTYPE_Q5_1, SONDE_DTYPE_Q8_0, SONDE_DTYPE_Q4_K,
-                                    SONDE_DTYPE_Q5_K, SONDE_DTYPE_Q6_K};
-static const sonde_cpu_level levels[] = {SONDE_CPU_SCALAR, SONDE_CPU_AVX2, SONDE_CPU_AVX512};
-
 static const sonde_backend *backend_of(sonde_cpu_level level)
 {
-    const sonde_backend *backend = NULL;
-    assert_int_equal(sonde_backend_get("cpu", level, &backend, NULL), SONDE_OK);
+    const sonde_backend *backend = kernel_backend(level);
     assert_non_null(backend->integers);
     return backend->integers;
 }
@@ -122,9 +116,9 @@ static void run_prepared(const product *p, const sonde_backend *backend)
 static void check_levels(product *p)
 {
     expect_scalar(p);
-    for (size_t l = 0; l < SONDE_COUNT(levels); l++) {
-        if (sonde_cpu_best() < levels[l]) continue;
-        const sonde_backend *backend = backend_of(levels[l]);
+    for (size_t l = 0; l < SONDE_COUNT(all_levels); l++) {
+        if (sonde_cpu_best() < all_levels[l]) continue;
+        const sonde_backend *backend = backend_of(all_levels[l]);
         clear(p, p->y);
         linear_run(backend, &p->args);
         check(p, backend->level);
@@ -175,9 +169,9 @@ static void test_scalar_follows_the_rule(void **state)
 {
     (void)state;
     test_random random = {21};
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++) {
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++) {
         product p;
-        product_init(&p, kinds[i], SONDE_DTYPE_NONE, 6, 40, 512, &random);
+        product_init(&p, quant_kinds[i], SONDE_DTYPE_NONE, 6, 40, 512, &random);
         for (int64_t k = 0; k < 512; k++) p.x[k] *= k % 32 == 5 ? 300.0f : 1.0f;
         p.x[512 + 7] = 0x1.FDFDFEp3f; /* the largest that keeps its step, and the next one up */
         p.x[1024 + 7] = 0x1.FDFDFCp3f;
@@ -198,9 +192,9 @@ static void test_rows_left_to_exact_mode(void **state)
     test_random random = {22};
     const sonde_backend *exact = NULL;
     assert_int_equal(sonde_backend_get("cpu", SONDE_CPU_AVX512, &exact, NULL), SONDE_OK);
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++) {
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++) {
         product p;
-        product_init(&p, kinds[i], SONDE_DTYPE_NONE, 6, 64, 512, &random);
+        product_init(&p, quant_kinds[i], SONDE_DTYPE_NONE, 6, 64, 512, &random);
         p.x[0 * 512 + 100] = INFINITY;
         p.x[1 * 512 + 511] = NAN;
         p.x[2 * 512 + 3] = 20000.0f; /* 2^13 above 15 other groups */
@@ -224,12 +218,12 @@ static void test_levels_equal_the_definition(void **state)
     static const int64_t ms[] = {1, 2, 3, 4, 5, 9, 10}, ns[] = {1, 33, 64, 95};
     test_random random = {23};
     unsigned turn = 0;
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++)
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++)
         for (size_t m = 0; m < SONDE_COUNT(ms); m++, turn++) {
             product p;
-            bool blocks = sonde_dtype_block_elements(kinds[i]) == 32;
+            bool blocks = sonde_dtype_block_elements(quant_kinds[i]) == 32;
             int64_t k = blocks ? 32 * (1 + turn * 7 % 23) : 256 * (1 + turn % 3);
-            product_init(&p, kinds[i], SONDE_DTYPE_NONE, ms[m], ns[turn % 4], k, &random);
+            product_init(&p, quant_kinds[i], SONDE_DTYPE_NONE, ms[m], ns[turn % 4], k, &random);
             if (turn % 2) p.args.x_rows = p.x_rows;
             if (turn % 3 == 1) p.args.y_rows = p.y_rows;
             if (turn % 5 < 2) p.args.parts[0].bias = p.edge;
@@ -250,18 +244,18 @@ static void test_largest_sums(void **state)
     static const float ends[] = {0x7F7F7Fp0f, -0x7F7F7Fp0f, 0x7F8080p0f, -0x7F8080p0f,
                                  0x7F7800p0f, -0x7F7800p0f, 0x7F87FFp0f, 0x800800p-1f};
     test_random random = {24};
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++)
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++)
         for (int bytes = 0; bytes < 3; bytes++) {
             product p;
-            product_init(&p, kinds[i], SONDE_DTYPE_NONE, 16, 32, 256, &random);
-            int64_t size = sonde_dtype_block_bytes(kinds[i]);
-            int64_t n_blocks = 32 * 256 / sonde_dtype_block_elements(kinds[i]);
+            product_init(&p, quant_kinds[i], SONDE_DTYPE_NONE, 16, 32, 256, &random);
+            int64_t size = sonde_dtype_block_bytes(quant_kinds[i]);
+            int64_t n_blocks = 32 * 256 / sonde_dtype_block_elements(quant_kinds[i]);
             for (int64_t b = 0; b < n_blocks; b++) {
                 uint8_t *block = (uint8_t *)p.weights[0].stored + b * size;
                 uint16_t one = 0x3C00;
                 memset(block, bytes == 0 ? 0xFF : bytes == 1 ? 0x80 : 0x7F, (size_t)size);
-                memcpy(block + (kinds[i] == SONDE_DTYPE_Q6_K ? 208 : 0), &one, 2);
-                if (kinds[i] != SONDE_DTYPE_Q6_K && sonde_quant_form_of(kinds[i])->low)
+                memcpy(block + (quant_kinds[i] == SONDE_DTYPE_Q6_K ? 208 : 0), &one, 2);
+                if (quant_kinds[i] != SONDE_DTYPE_Q6_K && sonde_quant_form_of(quant_kinds[i])->low)
                     memcpy(block + 2, &one, 2);
             }
             for (int64_t m = 0; m < 16; m++)
@@ -297,9 +291,9 @@ static void test_rows_do_not_depend_on_others(void **state)
     (void)state;
     test_random random = {26};
     const sonde_backend *backend = backend_of(SONDE_CPU_AVX512);
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++) {
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++) {
         product p;
-        product_init(&p, kinds[i], SONDE_DTYPE_NONE, 300, 40, 256, &random);
+        product_init(&p, quant_kinds[i], SONDE_DTYPE_NONE, 300, 40, 256, &random);
         p.x[250 * 256] = NAN;
         linear_run(backend, &p.args);
         memcpy(p.expected, p.y, output_bytes(&p));
@@ -321,9 +315,9 @@ static void test_error_is_that_of_fp32(void **state)
 {
     (void)state;
     test_random random = {27};
-    for (size_t i = 0; i < SONDE_COUNT(kinds); i++) {
+    for (size_t i = 0; i < SONDE_COUNT(quant_kinds); i++) {
         product p;
-        product_init(&p, kinds[i], SONDE_DTYPE_NONE, 30, 48, 1536, &random);
+        product_init(&p, quant_kinds[i], SONDE_DTYPE_NONE, 30, 48, 1536, &random);
         for (int64_t m = 0; m < p.m; m += 3) p.x[m * p.k + 77] = 100.0f;
         linear_run(backend_of(SONDE_CPU_AVX512), &p.args);
         double squares = 0.0, errors = 0.0;
@@ -350,7 +344,7 @@ static void test_error_is_that_of_fp32(void **state)
         }
         sonde_free(row);
         double rms = sqrt(errors / squares);
-        if (!(rms < 6e-7 && rms > 1e-9)) fail_msg("%s: %g", sonde_dtype_name(kinds[i]), rms);
+        if (!(rms < 6e-7 && rms > 1e-9)) fail_msg("%s: %g", sonde_dtype_name(quant_kinds[i]), rms);
         product_reset(&p);
     }
 }

@@ -17,6 +17,18 @@ static uint32_t bits_of(float x)
     return bits;
 }
 
+const sonde_cpu_level all_levels[3] = {SONDE_CPU_SCALAR, SONDE_CPU_AVX2, SONDE_CPU_AVX512};
+const sonde_dtype quant_kinds[8] = {SONDE_DTYPE_Q4_0, SONDE_DTYPE_Q4_1, SONDE_DTYPE_Q5_0,
+                                    SONDE_DTYPE_Q5_1, SONDE_DTYPE_Q8_0, SONDE_DTYPE_Q4_K,
+                                    SONDE_DTYPE_Q5_K, SONDE_DTYPE_Q6_K};
+
+const sonde_backend *kernel_backend(sonde_cpu_level level)
+{
+    const sonde_backend *backend = NULL;
+    assert_int_equal(sonde_backend_get("cpu", level, &backend, NULL), SONDE_OK);
+    return backend;
+}
+
 kernel_levels kernel_levels_get(void)
 {
     kernel_levels levels = {0};

@@ -14,6 +14,11 @@ typedef struct kernel_levels {
     int n;
 } kernel_levels;
 kernel_levels kernel_levels_get(void);
+/* `cpu` at a level, or at the processor's best where that is lower. */
+const sonde_backend *kernel_backend(sonde_cpu_level level);
+extern const sonde_cpu_level all_levels[3];
+/* The quantised kinds that `cpu` keeps packed. */
+extern const sonde_dtype quant_kinds[8];
 
 /* n floats between canaries; freed by guarded_free, which fails the test when one was changed. */
 float *guarded(int64_t n);
