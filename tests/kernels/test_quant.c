@@ -46,7 +46,8 @@ static void product_init(product *p, sonde_dtype kind, int64_t m, int64_t n, int
     *p = (product){.m = m, .n = n, .k = k, .x = memory(m * k, 4), .y = memory(m * n, 4),
                    .expected = memory(m * n, 4), .row = memory(k, 4)};
     test_fill_normal(random, p->x, m * k);
-    assert_true(linear_weight_init(&p->weight, kernel_backend(SONDE_CPU_AVX512), kind, n, k, random));
+    const sonde_backend *best = kernel_backend(SONDE_CPU_AVX512);
+    assert_true(linear_weight_init(&p->weight, best, kind, n, k, random));
     assert_int_equal(p->weight.packed.dtype, kind);
 }
 
